@@ -1,0 +1,1 @@
+"""Process migration: survey, commit protocol, CRIU, deputy, jail, relays, MFS."""

@@ -1,0 +1,1 @@
+"""Pure core of migration: commit protocol, leases, relays' bookkeeping."""

@@ -1,0 +1,1 @@
+"""libcriu by ctypes, used only inside short-lived processes of its own."""

@@ -1,0 +1,1 @@
+"""The guest's namespaces, and the life of a body inside them."""

@@ -1,0 +1,1 @@
+"""MFS: the home node's files as a FUSE file system on the guest's node."""

@@ -1,0 +1,1 @@
+"""The command-line tools. They know only the control socket."""

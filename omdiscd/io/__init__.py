@@ -1,0 +1,1 @@
+"""Sockets, netlink, processes: everything of the daemon that touches the kernel."""

@@ -1,0 +1,1 @@
+"""A cluster of virtual nodes on one machine, for trying and for tests."""

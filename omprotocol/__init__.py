@@ -1,0 +1,1 @@
+"""What every room may import: paths, errors, the control client, cluster key, certificates, frames."""

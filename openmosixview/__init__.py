@@ -1,0 +1,1 @@
+"""The cluster in a browser: an unprivileged process that knows only the control socket."""
