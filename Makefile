@@ -1,0 +1,39 @@
+# openMosix in user space.  `make` alone lists the targets.
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+.PHONY: help setup check test demo install uninstall clean
+
+BIN := .venv/bin
+PREFIX ?= /usr/local
+DESTDIR ?=
+PYTEST_ARGS ?=
+FAST_TESTS := $(wildcard tests/test_architecture.py tests/unit tests/sim tests/model)
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
+
+setup: ## packages, .venv and CRIU, only what is missing (root)
+	@sh setup/setup.sh
+
+check: setup ## format, lint, types, import rules, fast tests
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/pytest $(FAST_TESTS) $(PYTEST_ARGS)
+
+test: setup ## every test; as root none may be missing (set OPENMOSIX_CI=1 to insist)
+	$(BIN)/pytest $(PYTEST_ARGS)
+
+demo: setup ## three virtual nodes, six jobs, about a minute (root)
+	$(BIN)/python -m omlab.demo
+
+install: setup ## install below PREFIX (default /usr/local), honours DESTDIR
+	@sh setup/install.sh install "$(PREFIX)" "$(DESTDIR)"
+
+uninstall: ## remove what `make install` put there
+	@sh setup/install.sh uninstall "$(PREFIX)" "$(DESTDIR)"
+
+clean: ## remove caches and build results, not .venv and .criu
+	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -not -path './.venv/*' -prune -exec rm -rf {} +
