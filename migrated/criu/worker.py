@@ -1,0 +1,71 @@
+"""One `criu swrk` process and its configuration.
+
+CRIU is always a worker on a socketpair of ours: never a service, never found through PATH, never with a
+configuration file of the machine. Options that libcriu has no setter for go in by a configuration file that
+exists only as an inherited memory descriptor.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable, Sequence
+
+from .place import CriuPlace
+
+
+def worker_socketpair() -> tuple[socket.socket, socket.socket]:
+    """(ours, the worker's). CRIU opens /proc/<creator of the pair>/fd/<images_dir_fd>: make the pair in the
+    process that has the images directory open, and keep that process until the operation has begun.
+    """
+    return socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+
+
+def config_descriptor(lines: Sequence[str]) -> int:
+    """A memory file with these options (`ps-socket 7`, `page-server`), to be inherited; its path for the
+    worker is /proc/self/fd/<number>.
+    """
+    fd = os.memfd_create("criu.conf", 0)
+    os.write(fd, ("\n".join(lines) + "\n").encode())
+    return fd
+
+
+def start_worker(
+    place: CriuPlace,
+    worker_end: socket.socket,
+    inherit: Sequence[int],
+    *,
+    process_group: int | None = None,
+    fork: Callable[[], int] = os.fork,
+) -> int:
+    """Fork and exec the worker as a direct child; returns its PID. It has its socket, `inherit` and null
+    stdio open, under the very same numbers, and nothing else. `process_group` is joined first (it must be
+    of this session).
+    """
+    argv = place.command("swrk", str(worker_end.fileno()))
+    environment = place.environment()
+    keep = {worker_end.fileno(), *inherit}
+    pid = fork()
+    if pid:
+        return pid
+    try:
+        if process_group is not None:
+            os.setpgid(0, process_group)
+        _only_inheritable(keep)
+        os.execve(argv[0], argv, environment)
+    finally:
+        os._exit(127)
+
+
+def _only_inheritable(keep: set[int]) -> None:
+    null = os.open("/dev/null", os.O_RDWR)
+    for fd in (0, 1, 2):
+        if fd not in keep:
+            os.dup2(null, fd)
+    for name in os.listdir("/proc/self/fd"):
+        fd = int(name)
+        if fd > 2:
+            try:
+                os.set_inheritable(fd, fd in keep)
+            except OSError:
+                continue
