@@ -19,6 +19,7 @@ from omprotocol.errors import MosixError
 MAX_NODE = 65535
 MAX_ENTRIES = 256
 MAX_LINE_CHARACTERS = 512
+_LAST_ADDRESS = 0xFFFFFFFF
 _AF_INET = 2
 _RECORD = struct.Struct("<iHH4s8xi")
 """first id, family, pad, address in network order, unused, count (0 = alias): 24 bytes."""
@@ -120,6 +121,10 @@ def check_map(table: StaticMap) -> StaticMap:
             raise bad_map(f"Node number {entry.first} is not possible: node numbers begin at 1")
         if entry.last > MAX_NODE:
             raise bad_map(f"Node number {entry.last} is above the maximum, {MAX_NODE}")
+        if entry.count <= 0:
+            raise bad_map(f"Count {entry.count} of node {entry.first} is not possible")
+        if int(entry.address) + entry.count - 1 > _LAST_ADDRESS:
+            raise bad_map(f"IP addresses wrap around in the range of node {entry.first}")
     _refuse_overlaps(table)
     seen: dict[IPv4Address, int] = {}
     for alias in table.aliases:
@@ -210,10 +215,6 @@ def _entry(line: str, fields: list[str], resolve: Resolve) -> MapRange | MapAlia
 def _range(shown: str, first: int, address: IPv4Address, count: int) -> MapRange:
     if count < 0:
         raise bad_map(f"Negative count {count} in: {shown}")
-    if first + count - 1 > MAX_NODE:
-        raise bad_map(f"Node number {first + count - 1} is above the maximum, {MAX_NODE}, in: {shown}")
-    if int(address) + count - 1 > 0xFFFFFFFF:
-        raise bad_map(f"IP addresses wrap around in: {shown}")
     return MapRange(first, address, count)
 
 

@@ -133,12 +133,15 @@ def parse_text(name: str, text: str) -> object:
 
 def format_text(settings: AdminSettings, name: str, measured_speed: int = STANDARD_SPEED) -> str:
     """The line that `admin/<name>` shows, with its newline."""
-    value = getattr(settings, name)
-    if name == "speed" and value is None:
-        value = measured_speed
+    value = shown_speed(settings, measured_speed) if name == "speed" else getattr(settings, name)
     if isinstance(value, tuple):
         return " ".join(map(str, value)) + "\n"
     return f"{int(value)}\n"
+
+
+def shown_speed(settings: AdminSettings, measured_speed: int) -> int:
+    """The node's speed: what the administrator set, else what was measured."""
+    return measured_speed if settings.speed is None else settings.speed
 
 
 def to_plain(settings: AdminSettings) -> dict[str, object]:

@@ -92,7 +92,7 @@ def test_own_address() -> None:
     assert own_node(table, IPv4Address("192.168.0.2")) == 2
     with pytest.raises(MosixError, match=r"my IP address \(127.0.0.1\) is not there.*hosts"):
         own_node(table, IPv4Address("127.0.0.1"))
-    with pytest.raises(MosixError, match="is 0[.]0[.]0[.]0"):
+    with pytest.raises(MosixError, match=r"is 0\.0\.0\.0"):
         own_node(table, IPv4Address("0.0.0.0"))
 
 
