@@ -80,9 +80,7 @@ class RunningDump:
             pass  # a caller that reaps everything was faster
         result: dict[str, Any] = json.loads(raw) if raw else dict(_DIED)
         if result["ret"] >= 0:
-            return DumpOutcome(
-                images_dir=self.request.images_dir, duration_s=time.monotonic() - self._started_s
-            )
+            return DumpOutcome(images_dir=self.request.images_dir, duration_s=time.monotonic() - self._started_s)
         tail = log_tail(os.path.join(self.request.images_dir, self.request.log_file))
         if result.get("message"):
             tail = tail or [str(result["message"])]
@@ -146,7 +144,7 @@ def _dump_here(request: DumpRequest, place: CriuPlace) -> dict[str, object]:
                 _set_options(call, request, images_fd)
                 if config_fd is not None:
                     call.call("set_config_file", f"/proc/self/fd/{config_fd}")
-                return {"ret": call.call("dump")}
+                return {"ret": call.perform("dump")}
         finally:
             _reap(worker)
     except CriuError as error:
@@ -167,9 +165,7 @@ def _set_options(call: libcriu.Request, request: DumpRequest, images_fd: int) ->
     call.call("set_ghost_limit", request.ghost_limit_bytes)
     call.call("set_timeout", request.timeout_s)
     call.call("set_manage_cgroups_mode", libcriu.CG_MODE_IGNORE)
-    call.call(
-        "set_network_lock", libcriu.NETWORK_LOCK_SKIP
-    )  # live connections never travel, so nothing to lock
+    call.call("set_network_lock", libcriu.NETWORK_LOCK_SKIP)  # live connections never travel, so nothing to lock
     if request.freeze_cgroup:
         call.call("set_freeze_cgroup", request.freeze_cgroup)
     for key in request.external:

@@ -63,9 +63,7 @@ def _probe(place: CriuPlace) -> bytes:
         content = file.read()
     os.waitpid(pid, 0)
     if not content:
-        raise MosixError(
-            "no-criu", f"{place.binary} could not find out what this kernel offers; try `criu check`."
-        )
+        raise MosixError("no-criu", f"{place.binary} could not find out what this kernel offers; try `criu check`.")
     return content
 
 

@@ -74,9 +74,7 @@ def _check_negative(result: int, function: Callable[..., Any], _arguments: tuple
 
 
 ERROR_CHECKERS: dict[str, Any] = {
-    name: _check_negative
-    for name, (_, result) in SIGNATURES.items()
-    if result is _int and name != "criu_notify_pid"
+    name: _check_negative for name, (_, result) in SIGNATURES.items() if result is _int and name != "criu_notify_pid"
 }
 
 
@@ -105,7 +103,7 @@ class Request:
         self._handle = _options_p()
         self._callback: Any = None
         library.criu_local_init_opts(ctypes.byref(self._handle))
-        library.criu_local_set_service_fd(self._handle, service_fd)
+        self._service_fd = service_fd
 
     def __enter__(self) -> Request:
         return self
@@ -119,6 +117,15 @@ class Request:
         raw = [value.encode() if isinstance(value, str) else value for value in arguments]
         result = function(self._handle, *raw)
         return int(result) if result is not None else 0
+
+    def perform(self, name: str) -> int:
+        """criu_local_<name>: the operation itself, once, with all options set. Blocks until CRIU has
+        answered.
+        """
+        # Only now: with a service descriptor set libcriu refuses inherited descriptors
+        # (criu_local_add_inherit_fd).
+        self._library.criu_local_set_service_fd(self._handle, self._service_fd)
+        return self.call(name)
 
     def on_notify(self, callback: Callable[[str, int], int]) -> None:
         """Have `callback(stage, pid)` called at each stage; anything but 0 makes CRIU give up and undo its

@@ -53,9 +53,7 @@ def start_page_server(images_dir: str, stream_fd: int, place: CriuPlace | None =
     afterwards.
     """
     place = place or find_criu()
-    argv = place.command(
-        "page-server", "--ps-socket", str(stream_fd), "-D", images_dir, "-o", _LOG_FILE, "-v2"
-    )
+    argv = place.command("page-server", "--ps-socket", str(stream_fd), "-D", images_dir, "-o", _LOG_FILE, "-v2")
     process = subprocess.Popen(
         argv,
         env=place.environment(),

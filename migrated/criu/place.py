@@ -38,6 +38,7 @@ class CriuPlace:
     library: str
     version: tuple[int, ...]
     loader: tuple[str, ...] = ()
+    plugins: str | None = None  # where CRIU looks for plug-ins; None: where it was built to look
 
     def command(self, *arguments: str) -> list[str]:
         """The command line; the node's configuration files of CRIU are never read."""
@@ -45,7 +46,10 @@ class CriuPlace:
 
     def environment(self) -> dict[str, str]:
         """The environment CRIU runs with: nothing of ours can turn into one of its options."""
-        return {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"}
+        environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"}
+        if self.plugins is not None:
+            environment["CRIU_LIBS_DIR"] = self.plugins
+        return environment
 
 
 @functools.lru_cache(maxsize=1)
@@ -61,9 +65,7 @@ def find_criu() -> CriuPlace:
             version = _version_of(binary)
             if version >= MINIMUM_VERSION:
                 return CriuPlace(str(binary), str(library), version)
-            looked.append(
-                f"{binary}: version {'.'.join(map(str, version)) or 'unknown'}, 4.1 or newer is needed"
-            )
+            looked.append(f"{binary}: version {'.'.join(map(str, version)) or 'unknown'}, 4.1 or newer is needed")
     raise MosixError(
         "no-criu", "No usable CRIU on this node, so nothing can migrate: " + "; ".join(looked), EXIT_FAILED
     )
@@ -75,8 +77,7 @@ def _candidates() -> list[tuple[Path, Path]]:
         directories.insert(0, Path(given).resolve())
     pairs = [(directory / "bin" / "criu", directory / "lib" / "libcriu.so.2") for directory in directories]
     system = Path(
-        shutil.which("criu", path="/usr/sbin:/usr/bin:/sbin:/usr/local/sbin:/usr/local/bin")
-        or "/usr/sbin/criu"
+        shutil.which("criu", path="/usr/sbin:/usr/bin:/sbin:/usr/local/sbin:/usr/local/bin") or "/usr/sbin/criu"
     )
     libraries = [Path(directory) / "libcriu.so.2" for directory in _SYSTEM_LIBRARIES]
     pairs.append((system, next((path for path in libraries if path.exists()), libraries[0])))
@@ -85,9 +86,7 @@ def _candidates() -> list[tuple[Path, Path]]:
 
 def _version_of(binary: Path) -> tuple[int, ...]:
     try:
-        run = subprocess.run(
-            [str(binary), "--version"], capture_output=True, timeout=30, check=False, text=True
-        )
+        run = subprocess.run([str(binary), "--version"], capture_output=True, timeout=30, check=False, text=True)
     except (OSError, subprocess.TimeoutExpired):
         return ()
     found = re.search(r"Version:\s*(\d+(?:\.\d+)*)", run.stdout)

@@ -92,9 +92,7 @@ def queue_signal(pid: int, signo: int, siginfo: bytes) -> None:
 
 def user_siginfo(signo: int, code: int, sender_pid: int, sender_uid: int, value: int = 0) -> bytes:
     """A siginfo of the kill/sigqueue layout, 128 bytes."""
-    head = struct.pack("=iiii", signo, 0, code, 0) + struct.pack(
-        "=iIQ", sender_pid, sender_uid, value & (2**64 - 1)
-    )
+    head = struct.pack("=iiii", signo, 0, code, 0) + struct.pack("=iIQ", sender_pid, sender_uid, value & (2**64 - 1))
     return head.ljust(128, b"\0")
 
 
