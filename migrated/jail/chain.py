@@ -55,10 +55,8 @@ def run_top(
     """The life of the top process; never returns. Errors before the guest is there are sent as "failed"."""
     try:
         _die_with(supervisor)
-        flags = kernel.CLONE_NEWPID | kernel.CLONE_NEWNS
-        if spec.root != "local":
-            flags |= kernel.CLONE_NEWNET | kernel.CLONE_NEWIPC | kernel.CLONE_NEWUTS
-        kernel.unshare(flags)
+        os.chdir("/")
+        kernel.unshare(kernel.CLONE_NEWPID)
         init = os.fork()
         if init == 0:
             try:
@@ -80,6 +78,10 @@ def run_top(
 def _run_init(chain: Chain, fuse_fd: int | None, runtime_dir: str | None, shepherd: Callable[[Chain], None]) -> None:
     spec = chain.spec
     _die_with(0)  # the parent's PID is not visible in here
+    # Not before the fork: pivot_root would move top, which must stay outside, as well.
+    kernel.unshare(kernel.CLONE_NEWNS)
+    if spec.root != "local":
+        kernel.unshare(kernel.CLONE_NEWNET | kernel.CLONE_NEWIPC | kernel.CLONE_NEWUTS)
     if spec.sid != 0:
         os.setsid()
     for signo in _QUIET:

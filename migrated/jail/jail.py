@@ -31,6 +31,8 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
+
 from migrated.criu import libcriu
 from migrated.criu.kdat import ensure_kdat
 from migrated.criu.place import CriuPlace, find_criu
@@ -39,6 +41,7 @@ from omprotocol.paths import Paths
 
 from . import kernel, wire
 from .chain import Chain, run_top
+from .guest_cgroup import GuestCgroup
 from .root import IMAGES_DIR, WORK_DIR
 from .runtime import gather, inside
 from .shepherd import Shepherd
@@ -56,6 +59,7 @@ class Jail:
         self.top_pid = top_pid
         self.init_pid: int | None = None
         self._init_pidfd: int | None = None
+        self._cgroup: GuestCgroup | None = None
         self._waiting: deque[tuple[dict[str, Any], list[int]]] = deque()
 
     @classmethod
@@ -74,6 +78,9 @@ class Jail:
         spec.check()
         place = place or find_criu()
         os.makedirs(os.path.join(spec.work_dir, "root"), 0o700, exist_ok=True)
+        cgroup = _cgroup_of(spec)
+        if cgroup is not None:
+            spec = msgspec.structs.replace(spec, freezer_dir=cgroup.path)
         runtime_dir = None
         if spec.root == "local":
             ensure_kdat(place)
@@ -95,7 +102,9 @@ class Jail:
             finally:
                 os._exit(1)
         theirs.close()
-        return cls(spec, ours, top_pid)
+        jail = cls(spec, ours, top_pid)
+        jail._cgroup = cgroup
+        return jail
 
     def fileno(self) -> int:
         """The descriptor of `sock`."""
@@ -179,6 +188,23 @@ class Jail:
             found[int(numbers[-1])] = int(name)
         return found
 
+    def freeze(self, timeout_s: float = 10.0) -> None:
+        """Stop the guest and all its descendants without a signal, from the gate on. MosixError "timeout"
+        when they do not stop (they go on then), "no-freezer" where the node has none. A dump needs it and
+        leaves it frozen.
+        """
+        self._freezer().freeze(timeout_s)
+
+    def thaw(self) -> None:
+        """Let them go on. Idempotent."""
+        self._freezer().thaw()
+
+    def _freezer(self) -> GuestCgroup:
+        if self._cgroup is None:
+            text = f"This node has no cgroup that could stop process {self.spec.pid}."
+            raise MosixError("no-freezer", text, EXIT_FAILED)
+        return self._cgroup
+
     def kill(self, timeout_s: float = 20.0) -> bool:
         """End everything in the jail, reap it, remove its directories. Close the FUSE descriptor first if
         the home node may be gone: a guest that waits for it cannot die before. Idempotent. False when it
@@ -188,6 +214,8 @@ class Jail:
             return True
         self._kill_init()
         gone = self._reap_top(timeout_s)
+        if self._cgroup is not None:
+            gone = self._cgroup.remove(timeout_s) and gone
         self.sock.close()
         for _, fds in self._waiting:
             for fd in fds:
@@ -226,6 +254,15 @@ class Jail:
             os.close(pidfd)
         # A top that was killed does not wait for init; the namespace is gone when init is.
         return self._init_pidfd is None or bool(select.select([self._init_pidfd], [], [], timeout_s)[0])
+
+
+def _cgroup_of(spec: JailSpec) -> GuestCgroup | None:
+    if spec.freezer_dir is not None:
+        return GuestCgroup(spec.freezer_dir)
+    try:
+        return GuestCgroup.create(spec.mid)
+    except OSError:
+        return None
 
 
 def _shepherd(place: CriuPlace) -> Any:

@@ -68,9 +68,10 @@ def build(spec: JailSpec, fuse_fd: int | None, runtime_dir: str | None) -> None:
     _make_dev()
     for path, fd in sources.items():
         _bind(fd, path, _GUARD)
-    os.mkdir(JAIL_DIR, 0o700)
+    # Passable: CRIU asks for the freezer with access(2), which goes by the real uid, the guest's.
+    os.mkdir(JAIL_DIR, 0o711)
     for path, fd in own.items():
-        os.mkdir(path, 0o700)
+        os.mkdir(path, 0o711)
         # Also takes away the noexec that /run usually has: CRIU is executed from there.
         _bind(fd, path, _GUARD | kernel.MS_RDONLY if path == f"{JAIL_DIR}/criu" else 0)
     _bind_cache(cache)

@@ -39,7 +39,7 @@ class JailSpec(msgspec.Struct, kw_only=True):
     dfsa: list[str] = []  # directories bound from this host, absolute
     ctty: bool = False  # the terminal handed in becomes the controlling one of the session
     foreground: bool = False  # the process's group is that terminal's foreground group
-    freezer_dir: str | None = None  # a cgroup of this node that the family is put in at the gate
+    freezer_dir: str | None = None  # a cgroup of this node for the family; None: one is made
     max_read_bytes: int = 1 << 20
 
     def highest_id(self) -> int:
