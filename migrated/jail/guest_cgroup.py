@@ -108,7 +108,7 @@ def _parents() -> list[str]:
     with open("/proc/self/cgroup", encoding="utf-8") as file:
         for line in file:
             _, controllers, path = line.rstrip("\n").split(":", 2)
-            own["cgroup2" if not controllers else controllers] = path
+            own[controllers or "cgroup2"] = path
     found: list[tuple[int, str]] = []
     with open("/proc/self/mountinfo", encoding="utf-8") as file:
         for line in file:
@@ -118,9 +118,8 @@ def _parents() -> list[str]:
             if kind == "cgroup2" and "cgroup2" in own:
                 found.append((0, _below(mountpoint, top, own["cgroup2"])))
             elif kind == "cgroup" and "freezer" in options.split(","):
-                controllers = next((name for name in own if "freezer" in name.split(",")), None)
-                if controllers is not None:
-                    found.append((1, _below(mountpoint, top, own[controllers])))
+                paths = [path for name, path in own.items() if "freezer" in name.split(",")]
+                found += [(1, _below(mountpoint, top, path)) for path in paths]
     return [path for _, path in sorted(found)]
 
 
