@@ -130,20 +130,14 @@ class PeerServer:
             else:
                 transport.close()
 
-    async def _answer(
-        self, peer: PeerCaller, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> None:
+    async def _answer(self, peer: PeerCaller, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         async with asyncio.timeout(REQUEST_S):
             request = await read_frame(reader)
         if request is None:
             return
         verb, args = request.get("verb"), request.get("args")
         try:
-            if (
-                request.get("v") != PROTOCOL_VERSION
-                or not isinstance(verb, str)
-                or not isinstance(args, dict)
-            ):
+            if request.get("v") != PROTOCOL_VERSION or not isinstance(verb, str) or not isinstance(args, dict):
                 raise MosixError("bad-request", f"This node speaks protocol version {PROTOCOL_VERSION}.")
             answer: dict[str, Any] = {"ok": True, "result": await self._registry.handle(peer, verb, args)}
         except MosixError as error:

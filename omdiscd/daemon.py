@@ -1,0 +1,197 @@
+"""The composition root: everything the daemon is made of is made here, and nowhere else.
+
+Owns the order of starting and leaving, and the one task group all work runs in. Contains no logic of any
+part.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import re
+import signal
+import socket
+import time
+from collections.abc import Callable
+from ipaddress import IPv4Address
+from random import SystemRandom
+
+from omdiscd import __version__, logs
+from omdiscd.cluster_verbs import ClusterVerbs
+from omdiscd.config import Config
+from omdiscd.control.credentials import admin_group_id
+from omdiscd.control.registry import Registry
+from omdiscd.control.server import ControlServer
+from omdiscd.core.discovery import Discovery
+from omdiscd.core.member import Member, MemberState, Timings
+from omdiscd.io.datagrams import DatagramSockets
+from omdiscd.io.interfaces import Interface, present_interfaces
+from omdiscd.io.peer_server import PeerRegistry, PeerServer
+from omdiscd.io.sd_notify import notify, watchdog_period_s
+from omdiscd.membership import Membership
+from omdiscd.node import Node, view_of
+from omdiscd.service import Service
+from omdiscd.wire.header import BOOT_ID_BYTES
+from omdiscd.wire.messages import Announce
+from omdiscd.wire.seal import Opener, Sealer
+from omprotocol.certificates import Identity, server_context
+from omprotocol.errors import EXIT_FAILED, MosixError
+from omprotocol.paths import Paths
+
+log = logging.getLogger(__name__)
+
+STARTING_S = 20.0
+"""How long all servers together may take to be ready."""
+
+
+class Leaving(Exception):
+    """The daemon was asked to end."""
+
+
+class Daemon:
+    """One daemon on `interfaces` (names, the primary first)."""
+
+    def __init__(self, config: Config, paths: Paths, key: bytes, interfaces: tuple[str, ...]) -> None:
+        """Put the parts together. Raises MosixError `no-address` when no interface has an address."""
+        network = config.network
+        found = present_interfaces(interfaces, network.address)
+        if not found:
+            raise _no_address(interfaces)
+        now, rng, primary = time.monotonic(), SystemRandom(), found[0].address
+        number = primary & 0xFFFF
+        if not number:
+            message = f"The address {IPv4Address(primary)} gives node number 0, which is not possible."
+            raise MosixError("bad-address", message, EXIT_FAILED)
+        boot_id = os.urandom(BOOT_ID_BYTES)
+        self.discovery = Discovery(
+            number,
+            boot_id,
+            _announcement(config, found),
+            lambda address: address & 0xFFFF,
+            rng,
+            now,
+            timings=_timings(config),
+            seeds=tuple((int(IPv4Address(seed)), network.gossip_port) for seed in network.seeds),
+            uses_multicast=network.multicast,
+        )
+        self.node = Node(self.discovery, Identity.create(key, number), str(IPv4Address(primary)), config, paths)
+        self.membership = Membership(
+            self.discovery,
+            Sealer(key, network.label, number, boot_id),
+            Opener(key, network.label),
+            lambda: present_interfaces(interfaces, network.address),
+            config.membership.period_s,
+            self._member_changed,
+        )
+        self.verbs = Registry()
+        self.peer_verbs = PeerRegistry()
+        self.control = ControlServer(paths.control_socket, self.verbs, admin_group_id())
+        listen_on = network.address or "0.0.0.0"
+        context = server_context(self.node.identity)
+        self.peers = PeerServer(listen_on, network.peer_port, context, self.peer_verbs)
+        self.services: list[Service] = [
+            ClusterVerbs(self.node, self.membership, self.peers, self.control, key),
+        ]
+
+    async def run(self, on_ready: Callable[[], None]) -> None:
+        """Serve until SIGTERM or SIGINT, then leave the cluster and return.
+
+        `on_ready` is called once everything serves. Raises AddressChanged, MosixError, OSError.
+        """
+        for service in self.services:
+            service.register(self.verbs, self.peer_verbs)
+        network = self.node.config.network
+        ports = {"discovery": network.discovery_port, "gossip": network.gossip_port}
+        take = self.membership.take
+        sockets = DatagramSockets(network.group, ports, network.multicast_ttl, take, network.multicast)
+        loop = asyncio.get_running_loop()
+        stop = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        loop.add_signal_handler(signal.SIGHUP, self._reload)
+        loop.add_signal_handler(signal.SIGUSR1, _toggle_debug)
+        try:
+            async with asyncio.TaskGroup() as group:
+                await self._start(group, sockets)
+                on_ready()
+                group.create_task(_feed_watchdog(), name="watchdog")
+                await stop.wait()
+                notify("STOPPING=1")
+                self.membership.leave()
+                raise Leaving
+        except* Leaving:
+            log.info("daemon.exiting")
+        finally:
+            sockets.close()
+
+    async def _start(self, group: asyncio.TaskGroup, sockets: DatagramSockets) -> None:
+        ready = [asyncio.Event() for _ in range(3)]
+        group.create_task(self.membership.run(sockets, ready[0]), name="membership")
+        group.create_task(self.control.run(ready[1]), name="control")
+        group.create_task(self.peers.run(ready[2]), name="peers")
+        async with asyncio.timeout(STARTING_S):
+            for event in ready:
+                await event.wait()
+        for service in self.services:
+            group.create_task(service.run(), name=type(service).__name__)
+
+    def _member_changed(self, member: Member, before: MemberState | None) -> None:
+        view = view_of(member, time.monotonic())
+        for service in self.services:
+            try:
+                service.on_member_change(view, before.value if before else None)
+            except Exception:
+                log.exception("daemon.service_failed", extra={"service": type(service).__name__})
+
+    def _reload(self) -> None:
+        self.control.admin_gid = admin_group_id()
+        log.info("daemon.reloaded")
+
+
+def _announcement(config: Config, found: list[Interface]) -> Announce:
+    host = re.sub(r"[^a-z0-9-]", "-", socket.gethostname().partition(".")[0].lower())[:63]
+    return Announce(
+        addresses=tuple(interface.address for interface in found),
+        gossip_port=config.network.gossip_port,
+        peer_port=config.network.peer_port,
+        name=host,
+        version=__version__,
+        incarnation=0,
+        active_ms=0,
+    )
+
+
+def _timings(config: Config) -> Timings:
+    given = config.membership
+    return Timings(
+        period_s=given.period_s,
+        announce_s=given.announce_s,
+        joining_s=given.joining_s,
+        silent_periods=given.silent_periods,
+        probe_periods=given.probe_periods,
+        suspicion_min_periods=given.suspicion_min_periods,
+        suspicion_max_periods=given.suspicion_max_periods,
+    )
+
+
+def _no_address(interfaces: tuple[str, ...]) -> MosixError:
+    known = {name for _index, name in socket.if_nameindex()}
+    missing = [name for name in interfaces if name not in known]
+    if missing:
+        why = f"there is no interface {', '.join(missing)} on this machine"
+    else:
+        why = f"{', '.join(interfaces)} is down or has no IPv4 address"
+    message = f"Unable to initialize network: {why}. Exiting."
+    return MosixError("no-address", message, EXIT_FAILED)
+
+
+def _toggle_debug() -> None:
+    log.info("daemon.debug", extra={"debug": logs.toggle_debug()})
+
+
+async def _feed_watchdog() -> None:
+    period_s = watchdog_period_s()
+    while period_s is not None:
+        notify("WATCHDOG=1")
+        await asyncio.sleep(period_s)

@@ -1,0 +1,52 @@
+"""Noticing that interfaces or addresses came, went or changed, by netlink.
+
+Owns the netlink socket. Says only that something changed: whoever is told reads the kernel's tables anew,
+which is right also when messages were lost. Bursts are folded into one call.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+from collections.abc import Callable
+
+SETTLE_S = 0.2
+"""Quiet time waited for after a change, since one change of an interface is many messages."""
+_RTMGRP_LINK, _RTMGRP_IPV4_IFADDR = 0x1, 0x10  # linux/rtnetlink.h
+
+
+class LinkWatch:
+    """Calls `on_change` once when the watch opens and after every change."""
+
+    def __init__(self, on_change: Callable[[], None]) -> None:
+        self._on_change = on_change
+        self._changed = asyncio.Event()
+
+    async def run(self) -> None:
+        """Watch until cancelled."""
+        loop = asyncio.get_running_loop()
+        kind = socket.SOCK_RAW | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
+        with socket.socket(socket.AF_NETLINK, kind, socket.NETLINK_ROUTE) as netlink:
+            netlink.bind((0, _RTMGRP_LINK | _RTMGRP_IPV4_IFADDR))
+            loop.add_reader(netlink.fileno(), self._read, netlink)
+            try:
+                self._on_change()
+                while True:
+                    await self._changed.wait()
+                    await asyncio.sleep(SETTLE_S)
+                    self._changed.clear()
+                    self._on_change()
+            finally:
+                loop.remove_reader(netlink.fileno())
+
+    def _read(self, netlink: socket.socket) -> None:
+        while True:
+            try:
+                netlink.recv(65536)
+            except BlockingIOError:
+                return
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:  # messages were lost: a change all the same
+                    return
+            self._changed.set()
