@@ -49,9 +49,7 @@ class Evacuation:
         async def home(pid: int) -> None:
             await self._migration.move(pid, "home", nobody_listens)
 
-        return await self._empty(
-            lambda: [process.pid for process in self._migration.away()], home, "process", progress
-        )
+        return await self._empty(lambda: [process.pid for process in self._migration.away()], home, "process", progress)
 
     async def _empty(
         self,

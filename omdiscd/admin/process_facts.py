@@ -42,9 +42,7 @@ def read_stat(pid: int) -> ProcessStat:
     fields = line[closing + 2 :].split()
     if opening < 0 or len(fields) < 20:
         raise no_such_process(pid)
-    return ProcessStat(
-        ProcessIdentity(pid, int(fields[19])), line[opening + 1 : closing], fields[0], int(fields[1])
-    )
+    return ProcessStat(ProcessIdentity(pid, int(fields[19])), line[opening + 1 : closing], fields[0], int(fields[1]))
 
 
 def owner(pid: int) -> int:
@@ -62,6 +60,23 @@ def program(pid: int) -> str:
     except OSError:
         return ""
     return f"{found.st_dev}:{found.st_ino}"
+
+
+def exists(pid: int) -> bool:
+    """Whether this PID is somebody now."""
+    return pid > 0 and os.path.exists(f"/proc/{pid}")
+
+
+def process_of(pid: int) -> int:
+    """The process that a thread belongs to; file system requests carry thread numbers. Raises MosixError."""
+    try:
+        with open(f"/proc/{pid}/status", "rb") as status:
+            for line in status.read(4096).splitlines():
+                if line.startswith(b"Tgid:"):
+                    return int(line.split()[1])
+    except OSError:
+        pass
+    raise no_such_process(pid)
 
 
 def parents(pid: int) -> Iterator[ProcessIdentity]:

@@ -21,9 +21,7 @@ CARRY_ON_S = 1.0
 
 def not_yours(pid: int) -> MosixError:
     """The error for somebody else's process."""
-    return MosixError(
-        "permission", f"Permission denied: process {pid} belongs to another user.", EXIT_REFUSED
-    )
+    return MosixError("permission", f"Permission denied: process {pid} belongs to another user.", EXIT_REFUSED)
 
 
 class ProcessSettings:

@@ -11,10 +11,11 @@ import logging
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+from omdiscd.admin import process_facts
 from omdiscd.admin.evacuation import Evacuation, nobody_listens
-from omdiscd.admin.interfaces import ClusterView, LoadSource, MigrationControl, Progress
+from omdiscd.admin.interfaces import ClusterView, Destination, LoadSource, MigrationControl, Progress
 from omdiscd.admin.machine import RunQueueLoad, measured_speed
-from omdiscd.admin.nodes import NodeQueries
+from omdiscd.admin.nodes import NodeQueries, not_configured
 from omdiscd.admin.processes import ProcessSettings
 from omdiscd.admin.store import load_settings, save_settings
 from omdiscd.core import admin
@@ -56,6 +57,7 @@ class AdminService:
         self._state_dir = state_dir
         self._settings = load_settings(state_dir)
         self._load: LoadSource = load if load is not None else RunQueueLoad()
+        self._clear_listeners: list[Callable[[int], None]] = []
         self._listeners: list[Callable[[admin.AdminSettings], None]] = []
         self._tasks: asyncio.TaskGroup | None = None
         self.nodes = NodeQueries(cluster, self._load, lambda: self._settings, self.measured_speed)
@@ -103,6 +105,36 @@ class AdminService:
         self.change("drain", True)
         return await self._evacuation.expel(progress)
 
+    def start_move(self, pid: int, to: Destination) -> None:
+        """Begin to move a process of this node and return at once; its end is logged.
+
+        Raises MosixError when it is known now that it cannot be: `unmovable`, `no-such-node`, no process.
+        """
+        process_facts.read_stat(pid)
+        self._check_destination(to)
+        reasons = self.migration.cantmove(pid)
+        if reasons and to != "home":
+            raise MosixError("unmovable", f"Process #{pid} is unmovable: {', '.join(reasons)}.", EXIT_FAILED)
+
+        async def move() -> None:
+            await self.migration.move(pid, to, nobody_listens)
+
+        self._spawn(_log_error(move(), pid))
+
+    def start_move_of_guest(self, pid: int, to: Destination) -> None:
+        """Begin to send a guest somewhere and return at once; its end is logged. Raises MosixError."""
+        self._check_destination(to)
+        self._spawn(_log_error(self.migration.send_guest(pid, to), pid))
+
+    def clear_statistics(self, pid: int) -> None:
+        """Forget what is known of the CPU use and I/O of a process."""
+        for listener in self._clear_listeners:
+            listener(pid)
+
+    def on_clear(self, listener: Callable[[int], None]) -> None:
+        """Call `listener` with a PID whose statistics shall start anew."""
+        self._clear_listeners.append(listener)
+
     async def run(self, ready: asyncio.Event | None = None) -> None:
         """Sample load and keep process settings, until cancelled."""
         async with asyncio.TaskGroup() as tasks:
@@ -126,15 +158,17 @@ class AdminService:
 
         return self._tasks.create_task(owned(), name="admin move")
 
+    def _check_destination(self, to: Destination) -> None:
+        if isinstance(to, int) and all(node != to for node, _ in self.cluster.nodes()):
+            raise not_configured(to)
+
     def _accept(self, change: admin.Change, name: str) -> bool:
         if change.already:
             return True
         try:
             save_settings(self._state_dir, change.settings)
         except OSError as error:
-            message = (
-                f"{name}: could not be stored below {self._state_dir} ({error.strerror}); nothing changed"
-            )
+            message = f"{name}: could not be stored below {self._state_dir} ({error.strerror}); nothing changed"
             raise MosixError("not-stored", message, EXIT_FAILED) from None
         self._settings = change.settings
         said = _SAID.get((name, bool(getattr(change.settings, name, None))))
@@ -142,3 +176,10 @@ class AdminService:
         for listener in self._listeners:
             listener(change.settings)
         return False
+
+
+async def _log_error(move: Awaitable[None], pid: int) -> None:
+    try:
+        await move
+    except MosixError as error:
+        log.warning("process %d was not moved: %s", pid, error.message)

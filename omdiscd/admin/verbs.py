@@ -86,9 +86,7 @@ class AdminVerbs:
         return {"already": self._service.change(name, args.get("value"))}
 
     async def _decay(self, args: dict[str, Any], _progress: Progress) -> dict[str, Any]:
-        return {
-            "already": self._service.change_decay(args.get("interval"), args.get("slow"), args.get("fast"))
-        }
+        return {"already": self._service.change_decay(args.get("interval"), args.get("slow"), args.get("fast"))}
 
     async def _expel(self, _args: dict[str, Any], progress: Progress) -> dict[str, Any]:
         return {"moved": await self._service.expel(progress)}

@@ -1,0 +1,46 @@
+"""Administration and the hpc tree as one service of the daemon.
+
+Owns how they are hooked into the composition root; what they do is elsewhere.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from omdiscd import __version__
+from omdiscd.admin.interfaces import LoadSource, MigrationControl, NoMigration
+from omdiscd.admin.service import AdminService
+from omdiscd.admin.verbs import AdminVerbs
+from omdiscd.control.registry import Registry
+from omdiscd.hpc.mounted import serve_hpc
+from omdiscd.io.peer_server import PeerRegistry
+from omdiscd.node import MemberView, Node
+
+
+class Administration:
+    """A service (see `service.Service`). Without `migration` nothing moves and nobody is a guest."""
+
+    def __init__(self, node: Node, migration: MigrationControl | None = None, load: LoadSource | None = None) -> None:
+        self._node = node
+        self.service = AdminService(
+            node.paths.state_dir, node, migration if migration is not None else NoMigration(), load
+        )
+
+    def register(self, verbs: Registry, peer_verbs: PeerRegistry) -> None:
+        """Add the verbs of administration."""
+        AdminVerbs(self.service).register(verbs, peer_verbs)
+
+    async def run(self) -> None:
+        """Serve until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self.service.run(), name="admin")
+            if self._node.config.hpc.get("enabled", True):
+                tasks.create_task(serve_hpc(self._node.paths.hpc_dir, self.service, version_text()), name="hpc tree")
+
+    def on_member_change(self, member: MemberView, before: str | None) -> None:
+        """Ignore it: nodes are asked when somebody wants to know."""
+
+
+def version_text() -> str:
+    """The text of `admin/version`."""
+    return f"openMosix Version {__version__} (user space)\nDFSA is enabled\nSimple network topology"
