@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno as errno_names
 import os
+import re
 
 from omprotocol.errors import EXIT_FAILED, MosixError
 
@@ -33,12 +34,17 @@ def failure(what: str, function: str, ret: int, number: int, log_tail: list[str]
     errno.
     """
     if log_tail:
-        reason = log_tail[0]
+        reason = plain_reason(log_tail)
     elif number:
         reason = os.strerror(number)
     else:
         reason = f"{function} returned {errno_names.errorcode.get(-ret, str(ret))}"
     return CriuError(function, ret, number, log_tail, f"CRIU could not {what}: {reason}")
+
+
+def plain_reason(log_tail: list[str]) -> str:
+    """The first error line without its time and place in CRIU's source; "" when there is none."""
+    return re.sub(r"^\([\d.]+\)\s+(\d+: )?Error \([^)]*\): ", "", log_tail[0]) if log_tail else ""
 
 
 def log_tail(log_path: str) -> list[str]:

@@ -17,7 +17,7 @@ from typing import Any
 
 from migrated.criu import images
 from migrated.criu.dump import DumpRequest, RunningDump, start_dump
-from migrated.criu.error import CriuError, log_tail
+from migrated.criu.error import CriuError, log_tail, plain_reason
 from migrated.criu.place import CriuPlace
 from migrated.criu.restore import GO, LOG_FILE, REFUSE
 from omprotocol.errors import MosixError
@@ -146,7 +146,7 @@ class Shepherd:
             self._tell("refused")
         else:
             log = log_tail(os.path.join(self.images_dir, LOG_FILE))
-            self._tell("restore-failed", log=log, message=log[0] if log else str(message.get("function", "")))
+            self._tell("restore-failed", log=log, message=plain_reason(log) or str(message.get("function", "")))
 
     def _reap(self) -> None:
         while True:
