@@ -18,6 +18,7 @@ from ipaddress import IPv4Address
 from random import SystemRandom
 
 from omdiscd import __version__, logs
+from omdiscd.admin.plugin import Administration
 from omdiscd.cluster_verbs import ClusterVerbs
 from omdiscd.config import Config
 from omdiscd.control.credentials import admin_group_id
@@ -92,6 +93,7 @@ class Daemon:
         self.peers = PeerServer(listen_on, network.peer_port, context, self.peer_verbs)
         self.services: list[Service] = [
             ClusterVerbs(self.node, self.membership, self.peers, self.control, key),
+            Administration(self.node),
         ]
 
     async def run(self, on_ready: Callable[[], None]) -> None:
