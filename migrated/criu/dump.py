@@ -21,6 +21,8 @@ from typing import Any
 
 import msgspec
 
+from migrated.jail import kernel
+
 from . import libcriu
 from .error import CriuError, failure, log_tail
 from .kdat import ensure_kdat
@@ -104,7 +106,9 @@ def start_dump(request: DumpRequest, place: CriuPlace, fork: Callable[[], int] =
     if pid == 0:
         status = 1
         try:
-            os.close(reader)
+            # A copy of any descriptor of the caller's here, the far end of the page stream above all, would keep
+            # it open for the whole dump.
+            kernel.close_descriptors_except({0, 1, 2, writer, *_stream(request)})
             os.setsid()
             for signo in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
                 signal.signal(signo, signal.SIG_IGN)
@@ -118,6 +122,10 @@ def start_dump(request: DumpRequest, place: CriuPlace, fork: Callable[[], int] =
     return RunningDump(request, pid, reader, started_s)
 
 
+def _stream(request: DumpRequest) -> list[int]:
+    return [] if request.page_server_fd is None else [request.page_server_fd]
+
+
 def _dump_here(request: DumpRequest, place: CriuPlace) -> dict[str, object]:
     try:
         images_fd = os.open(request.images_dir, os.O_RDONLY | os.O_DIRECTORY)
@@ -127,13 +135,10 @@ def _dump_here(request: DumpRequest, place: CriuPlace) -> dict[str, object]:
             os.setresgid(request.gid, 0, 0)
             os.setresuid(request.uid, 0, 0)
         ours, theirs = worker_socketpair()
-        inherit: list[int] = []
-        config: list[str] = []
+        inherit = _stream(request)
+        config_fd = None
         if request.page_server_fd is not None:
-            inherit.append(request.page_server_fd)
-            config += ["page-server", f"ps-socket {request.page_server_fd}"]
-        config_fd = config_descriptor(config) if config else None
-        if config_fd is not None:
+            config_fd = config_descriptor(["page-server", f"ps-socket {request.page_server_fd}"])
             inherit.append(config_fd)
         worker = start_worker(place, theirs, inherit)
         theirs.close()

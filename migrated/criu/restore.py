@@ -6,8 +6,9 @@ At `post-restore` the copy is complete and has not run one instruction; the driv
 Only the answer GO lets it run; anything else, an end of the socket included, makes CRIU kill what it has
 restored.
 
-Driver to caller, JSON datagrams: {"at":"gate","pid":n}, then {"at":"done","pid":n} or
-{"at":"failed","ret":n,"errno":n,"function":s}. Caller to driver: GO or REFUSE, once.
+Driver to caller, JSON datagrams: {"at":"gate","pid":n,"helpers":[PIDs of the two]}, then
+{"at":"done","pid":n} or {"at":"failed","ret":n,"errno":n,"function":s}. Caller to driver: GO or REFUSE,
+once.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ import socket
 from collections.abc import Callable
 
 import msgspec
+
+from migrated.jail import kernel
 
 from . import libcriu
 from .error import CriuError
@@ -76,7 +79,7 @@ def start_restore(
         driver = fork()
         if driver == 0:
             try:
-                _drive(request, library, ours, driver_end, images_fd, config_fd)
+                _drive(request, library, ours, driver_end, images_fd, config_fd, worker)
             finally:
                 os._exit(1)
         ours.close()
@@ -92,13 +95,15 @@ def _drive(
     control: socket.socket,
     images_fd: int,
     config_fd: int,
+    worker_pid: int,
 ) -> None:
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.signal(signal.SIGTTOU, signal.SIG_IGN)
-    for fd in request.fds:
-        if fd != request.foreground_tty_fd:
-            os.close(fd)  # a copy here would keep a pipe of the body's alive
+    keep = {0, 1, 2, service.fileno(), control.fileno()}
+    if request.foreground_tty_fd is not None:
+        keep.add(request.foreground_tty_fd)
+    kernel.close_descriptors_except(keep)  # a copy here would keep a pipe of the guest's alive
 
     def tell(message: dict[str, object]) -> None:
         try:
@@ -108,7 +113,7 @@ def _drive(
 
     def on_stage(stage: str, pid: int) -> int:
         if stage == "post-restore":
-            tell({"at": "gate", "pid": pid})
+            tell({"at": "gate", "pid": pid, "helpers": [worker_pid, os.getpid()]})
             return 0 if control.recv(16) == GO else -errno.ECANCELED
         if stage == "pre-resume" and request.foreground_tty_fd is not None:
             os.tcsetpgrp(request.foreground_tty_fd, request.foreground_pgid or os.getpgid(pid))

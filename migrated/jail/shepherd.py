@@ -46,6 +46,7 @@ class Shepherd:
         self._tracked: dict[str, int] = {}
         self._held_signals: list[dict[str, Any]] = []
         self._taken: set[int] = set()
+        self._helpers: set[int] = set()
         self._refused = False
 
     def run(self) -> None:
@@ -125,6 +126,7 @@ class Shepherd:
     def _on_driver(self, running: Launch) -> None:
         message = running.receive()
         if message.get("at") == "gate" and self.state == _RESTORING:
+            self._helpers.update(message["helpers"])
             running.hand_over(self.spec.pid)
             self._move_into_freezer()
             self._tracked = {key: self._copy_of(where) for key, where in self._track.items()}
@@ -258,7 +260,7 @@ class Shepherd:
 
     def _others(self) -> list[int]:
         """The living processes of the jail that are neither the guest nor ours."""
-        ours = {1, os.getpid(), self.spec.ppid, self.spec.pid}
+        ours = {1, os.getpid(), self.spec.ppid, self.spec.pid} | self._helpers
         if self.spec.sid != self.spec.pid:
             ours.add(self.spec.sid)
         if self.spec.pgid != self.spec.pid:
