@@ -7,8 +7,8 @@ own score rises with every such sign and multiplies its timeouts. Source: the Li
 
 from __future__ import annotations
 
-SCORE_MAX = 7
-"""Highest score; timeouts are multiplied by one more, so by 8 at most."""
+SCORE_MAX = 8
+"""Highest score, and so the most that timeouts are multiplied with."""
 RECOVERY_S = 30.0
 """Time without a bad sign after which the score falls by one."""
 
@@ -22,8 +22,8 @@ class Awareness:
 
     @property
     def factor(self) -> int:
-        """What to multiply own timeouts with, 1 to SCORE_MAX + 1."""
-        return self.score + 1
+        """What to multiply own timeouts with, 1 to SCORE_MAX: one sign alone may be chance."""
+        return max(1, self.score)
 
     def bad_sign(self, now: float, weight: int = 1) -> None:
         """Take note of a late timer, or of a suspicion that proved false."""

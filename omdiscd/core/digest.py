@@ -58,8 +58,12 @@ class Hearsay:
         return unknown
 
     def _believe(self, member: Member, heard_at: float, now: float) -> None:
-        if member.state is MemberState.ALIVE or member.state is MemberState.JOINING:
+        if member.state is MemberState.ALIVE:
             member.heard_at = heard_at
+        elif member.state is MemberState.JOINING:
+            member.heard_at = heard_at
+            if heard_at > member.state_since:  # digests name only nodes that hold their number
+                self._roster.set_state(member, MemberState.ALIVE, now)
         elif member.state is MemberState.SUSPECT and member.suspicion is not None:
             if heard_at > member.suspicion.since:
                 self._detector.heard(member, heard_at, now)

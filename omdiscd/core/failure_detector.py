@@ -28,9 +28,7 @@ _JOINING_PATIENCE_S = 30.0
 class FailureDetector:
     """Judges the members of `roster`; says what is to be sent through `out`."""
 
-    def __init__(
-        self, node: int, roster: Roster, timings: Timings, rng: Random, out: list[Effect], now: float
-    ) -> None:
+    def __init__(self, node: int, roster: Roster, timings: Timings, rng: Random, out: list[Effect], now: float) -> None:
         self.awareness = Awareness(now)
         self.uses_multicast = True
         self._node = node
@@ -40,6 +38,7 @@ class FailureDetector:
         self._out = out
         self._sequence = rng.getrandbits(40)
         self._last_tick = now
+        self._false_alarm_at = float("-inf")
 
     def tick(self, now: float, expected_s: float) -> None:
         """Look at every member; `expected_s` is the time that should have passed since the last tick."""
@@ -62,7 +61,8 @@ class FailureDetector:
         """Take note that the member was heard at time `at`, by us or by somebody we believe."""
         member.heard_at = max(member.heard_at, at)
         member.probe = None
-        if member.state is MemberState.SUSPECT:
+        if member.state is MemberState.SUSPECT and now - self._false_alarm_at >= self._timings.silent_s:
+            self._false_alarm_at = now  # a cut link makes many at once, and says nothing about this node
             self.awareness.bad_sign(now)
         if member.state in (MemberState.SUSPECT, MemberState.DEAD):
             self._roster.set_state(member, MemberState.ALIVE, now)

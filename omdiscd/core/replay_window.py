@@ -31,8 +31,10 @@ class ReplayWindow:
             self._seen = ((self._seen << ahead) | 1) & _MASK if ahead < WINDOW_BITS else 1
             self._newest = counter
             return True
+        if ahead <= -WINDOW_BITS:
+            return False
         bit = 1 << -ahead
-        if ahead <= -WINDOW_BITS or self._seen & bit:
+        if self._seen & bit:
             return False
         self._seen |= bit
         return True

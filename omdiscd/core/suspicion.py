@@ -13,11 +13,12 @@ CONFIRMATIONS_WANTED = 3
 
 
 def timeout_s(confirmations: int, min_s: float, max_s: float, wanted: int = CONFIRMATIONS_WANTED) -> float:
-    """Return how long a suspicion lasts in all; between `min_s` and `max_s`. `wanted` 0 means: nobody to
-    ask.
+    """Return how long a suspicion lasts in all; between `min_s` and `max_s`.
+
+    `wanted` 0 means that there is nobody else to ask: half as long again as the shortest time.
     """
     if wanted <= 0:
-        return min_s
+        return min(max_s, 1.5 * min_s)
     share = math.log(confirmations + 1) / math.log(wanted + 1)
     return max(min_s, max_s - (max_s - min_s) * share)
 

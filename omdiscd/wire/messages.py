@@ -13,7 +13,7 @@ from msgspec import Meta
 
 ADDRESSES_MAX = 6
 """Addresses of one node, as many as openMosix's discovery takes interfaces."""
-DIGEST_MAX = 30
+DIGEST_MAX = 27
 """Members named in one digest: so many fit a datagram at the longest."""
 
 PAYLOAD_LIMIT_BYTES = 1300
