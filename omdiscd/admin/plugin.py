@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 
 from omdiscd import __version__
+from omdiscd.admin.config_verbs import ConfigVerbs
 from omdiscd.admin.interfaces import LoadSource, MigrationControl, NoMigration
 from omdiscd.admin.service import AdminService
 from omdiscd.admin.verbs import AdminVerbs
@@ -15,6 +16,7 @@ from omdiscd.control.registry import Registry
 from omdiscd.hpc.mounted import serve_hpc
 from omdiscd.io.peer_server import PeerRegistry
 from omdiscd.node import MemberView, Node
+from omdiscd.openmosix_config import FILE_NAME, read_openmosix_config
 
 
 class Administration:
@@ -25,10 +27,13 @@ class Administration:
         self.service = AdminService(
             node.paths.state_dir, node, migration if migration is not None else NoMigration(), load
         )
+        self.service.start_with(read_openmosix_config(node.paths.etc_dir / FILE_NAME))
 
     def register(self, verbs: Registry, peer_verbs: PeerRegistry) -> None:
         """Add the verbs of administration."""
         AdminVerbs(self.service).register(verbs, peer_verbs)
+        config = ConfigVerbs(self._node.config, self._node.paths, self.service)
+        verbs.add("config.get", config.get, "anyone")
 
     async def run(self) -> None:
         """Serve until cancelled."""

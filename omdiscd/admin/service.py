@@ -19,6 +19,7 @@ from omdiscd.admin.nodes import NodeQueries, not_configured
 from omdiscd.admin.processes import ProcessSettings
 from omdiscd.admin.store import load_settings, save_settings
 from omdiscd.core import admin
+from omdiscd.openmosix_config import OpenmosixConfig, apply_to
 from omprotocol.errors import EXIT_FAILED, MosixError
 
 log = logging.getLogger(__name__)
@@ -68,6 +69,10 @@ class AdminService:
     def settings(self) -> admin.AdminSettings:
         """Settings in force."""
         return self._settings
+
+    def start_with(self, config: OpenmosixConfig) -> None:
+        """Let the original's configuration file override stored settings; for the start of the daemon."""
+        self._settings = apply_to(self._settings, config)
 
     @property
     def speed(self) -> int:
