@@ -5,6 +5,7 @@ for time. Everything started here is killed and reaped by `close`.
 """
 
 import ast
+import fcntl
 import os
 import secrets
 import select
@@ -12,6 +13,7 @@ import signal
 import socket
 import subprocess
 import sys
+import termios
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -67,11 +69,13 @@ for line in iter(sys.stdin.readline, ""):
 
 
 class Guest:
-    """The program at home. `wrap` is the argv put in front (a starter that gives it its parent)."""
+    """The program at home. `starter`: source of what gives it its parent. `tty`: becomes the controlling terminal of
+    its session and stays open in it under this number.
+    """
 
-    def __init__(self, directory: Path, uid: int = 0, starter: str | None = None) -> None:
+    def __init__(self, directory: Path, uid: int = 0, starter: str | None = None, tty: int | None = None) -> None:
         directory.chmod(0o777)
-        self.directory, self.uid = directory, uid
+        self.directory, self.uid, self.tty = directory, uid, tty
         self.log, self.beats = directory / "log", directory / "beats"
         self.log.write_text("first\n")
         self.beats.write_bytes(bytes(8))
@@ -90,6 +94,7 @@ class Guest:
             stderr=subprocess.DEVNULL,
             cwd=directory,
             preexec_fn=self._become,
+            pass_fds=() if tty is None else (tty,),
         )
         self.keys = [os.readlink(f"/proc/self/fd/{fd}") for fd in (self.stdin_read, self.stdout_write)]
         assert self.answer() == "ready"
@@ -98,6 +103,8 @@ class Guest:
 
     def _become(self) -> None:
         os.setsid()
+        if self.tty is not None:
+            fcntl.ioctl(self.tty, termios.TIOCSCTTY, 1)
         if self.uid:
             os.setgroups([self.uid, 44])
             os.setresgid(self.uid, self.uid, self.uid)
@@ -195,6 +202,12 @@ class Guest:
         for fd in (self.stdin_read, self.to_guest, self.from_guest, self.stdout_write):
             os.close(fd)
         assert self.cgroup.remove(LIMIT_S)
+
+
+def tty_key(fd: int) -> str:
+    """CRIU's name for an external terminal."""
+    status = os.fstat(fd)
+    return f"tty[{status.st_rdev:x}:{status.st_dev:x}]"
 
 
 class PageStream:
