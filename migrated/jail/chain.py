@@ -23,6 +23,7 @@ from collections.abc import Callable
 from . import kernel, root, wire
 from .pids import fork_as
 from .spec import JailSpec
+from .terminal import make_terminal
 
 _SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 1
 _QUIET = (signal.SIGINT, signal.SIGQUIT, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU, signal.SIGHUP)
@@ -35,7 +36,15 @@ class Chain:
         self.spec = spec
         self.sock = sock
         self.tty_fd = tty_fd
+        self.tty_master: int | None = None  # of a terminal of the jail's own; the shepherd hands it out
         self.is_init = False
+
+    def leave(self) -> None:
+        """The caller is not the shepherd: give up what only that may hold."""
+        self.sock.close()
+        if self.tty_master is not None:
+            os.close(self.tty_master)
+            self.tty_master = None
 
     @property
     def needs_launcher(self) -> bool:
@@ -90,6 +99,8 @@ def _run_init(chain: Chain, fuse_fd: int | None, runtime_dir: str | None, shephe
     if fuse_fd is not None:
         os.close(fuse_fd)
     if spec.root != "local":
+        if spec.tty_index is not None:
+            chain.tty_master, chain.tty_fd = make_terminal(spec.tty_index, spec.uid)
         _forget_host_python()
         _loopback_up()
         if spec.hostname:
@@ -104,7 +115,7 @@ def _run_init(chain: Chain, fuse_fd: int | None, runtime_dir: str | None, shephe
         shepherd(chain)
         return
     child = _fork_leader_or_shepherd(chain, shepherd)
-    chain.sock.close()
+    chain.leave()
     reap_until(child)
     os._exit(0)
 
@@ -126,7 +137,7 @@ def _fork_leader_or_shepherd(chain: Chain, shepherd: Callable[[Chain], None]) ->
             own = fork_as(spec.ppid)
             if own == 0:
                 _run_shepherd(chain, shepherd)
-            chain.sock.close()
+            chain.leave()
             reap_until(own)
     except BaseException as error:
         _report(chain.sock, error)

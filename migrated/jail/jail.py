@@ -4,19 +4,6 @@
 caller runs its pump. All further talk is messages on `jail.sock` (SEQPACKET, JSON, descriptors beside it).
 Synchronous; a caller with a loop watches `jail.sock` and calls `receive` when it is readable. Killing the
 supervisor kills the jail.
-
-Requests (`send`): {"op":"restore","keys":[…],"tty_keys":[…],"track":{key: fd of the guest or [pid, fd]}} +
-one fd per entry of keys; tty_keys are handed the terminal given to `start` {"op":"go"} · {"op":"refuse"}
-the answer at the gate {"op":"signal","signo":n} · {"op":"queue","siginfo":base64 of 128 bytes}
-{"op":"dump","name":directory below work_dir,"external":[…],"leave_running":true} [+ page stream fd]; freeze
-first {"op":"offsets"} · {"op":"kill"} SIGKILL to the guest · {"op":"quit"} end of the jail Events
-(`receive`): init(pid in the host's namespace) · ready(pid) · failed(message)            building the jail
-gate(pid) complete, not one instruction run · restored(pid) runs · refused · restore-failed(message, log)
-exit(status) · signaled(signo, core) · stopped(signo) · continued            of the guest itself
-dumped(name, duration_s) · dump-failed(name, message, log) · offsets · refused-op(op, message) exit and
-signaled also carry user_s, system_s, others (PIDs of living descendants); these, stopped, continued, dumped
-and offsets carry `offsets` {key: file position}. After refused, restore-failed, failed the jail is of no
-more use.
 """
 
 from __future__ import annotations
@@ -51,13 +38,32 @@ _LOG_FILE = "jail.log"
 
 
 class Jail:
-    """A running jail. Made by `start`; always `kill` it in the end."""
+    """A running jail. Made by `start`; always `kill` it in the end.
+
+    Requests, by `send`:
+      restore(keys, tty_keys, track) + one descriptor per entry of keys. tty_keys get the jail's terminal;
+          track {key: a descriptor number of the guest, or [pid, number]} for the offsets
+      go() · refuse()                          the answer at the gate
+      signal(signo) · queue(siginfo)           siginfo: base64 of the 128 bytes
+      dump(name, external, leave_running, timeout_s) [+ page stream]   into work_dir/name; freeze first
+      offsets() · kill() SIGKILL to the guest · quit() end of the jail
+    Events, by `receive`:
+      init(pid) on this host · ready(pid, tty_key) · failed(message)           the building of the jail
+      gate(pid) complete, not one instruction run · restored(pid) it runs · refused() ·
+      restore-failed(message, log)
+      exit(status) · signaled(signo, core) · stopped(signo) · continued()      of the guest itself
+      dumped(name, duration_s) · dump-failed(name, message, log) · offsets() · refused-op(op, message)
+    exit and signaled carry user_s, system_s and others (PIDs of living descendants); these two, stopped,
+    continued, dumped and offsets carry offsets {key: file position}. After refused, restore-failed or
+    failed the jail is of no more use. tty_key is the terminal's external name for a dump.
+    """
 
     def __init__(self, spec: JailSpec, sock: socket.socket, top_pid: int) -> None:
         self.spec = spec
         self.sock = sock
         self.top_pid = top_pid
         self.init_pid: int | None = None
+        self.tty_master_fd: int | None = None  # closed by kill, unless the caller has taken it and put None here
         self._init_pidfd: int | None = None
         self._cgroup: GuestCgroup | None = None
         self._waiting: deque[tuple[dict[str, Any], list[int]]] = deque()
@@ -156,6 +162,8 @@ class Jail:
                 self._init_pidfd = os.pidfd_open(self.init_pid)
             except ProcessLookupError:
                 self._init_pidfd = None
+        if message.get("ev") == "ready" and fds:
+            self.tty_master_fd = fds.pop()
         return message, fds
 
     def host_pid(self, pid: int) -> int | None:
@@ -221,6 +229,9 @@ class Jail:
             for fd in fds:
                 os.close(fd)
         self._waiting.clear()
+        if self.tty_master_fd is not None:
+            os.close(self.tty_master_fd)
+            self.tty_master_fd = None
         if gone:
             self.top_pid = 0
             if self._init_pidfd is not None:

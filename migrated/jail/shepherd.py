@@ -26,6 +26,7 @@ from . import kernel, root, wire
 from .chain import Chain
 from .launch import Launch, launch
 from .pids import fork_clear_of
+from .terminal import external_key
 
 _OUTSIDE, _RESTORING, _GATE, _RELEASED, _RUNNING, _DEAD = "outside", "restoring", "gate", "released", "running", "dead"
 
@@ -54,7 +55,7 @@ class Shepherd:
         reader, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.set_wakeup_fd(writer)
-        self._tell("ready", pid=os.getpid())
+        self._tell_ready()
         sock = self.chain.sock
         while True:
             watched = [reader, sock.fileno()]
@@ -82,6 +83,15 @@ class Shepherd:
                     for fd in fds:
                         os.close(fd)
                 self._reap()
+
+    def _tell_ready(self) -> None:
+        chain = self.chain
+        key = external_key(chain.tty_fd) if chain.tty_fd is not None else None
+        masters = [] if chain.tty_master is None else [chain.tty_master]
+        wire.send(chain.sock, {"ev": "ready", "pid": os.getpid(), "tty_key": key}, masters)
+        for fd in masters:
+            os.close(fd)  # the supervisor's is the only one: its end is the terminal's hang-up
+        chain.tty_master = None
 
     def _on_request(self, message: dict[str, Any], fds: list[int]) -> None:
         match message["op"]:

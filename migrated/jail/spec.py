@@ -38,6 +38,7 @@ class JailSpec(msgspec.Struct, kw_only=True):
     root: Literal["mfs", "local", "bind"] = "mfs"
     dfsa: list[str] = []  # directories bound from this host, absolute
     ctty: bool = False  # the terminal handed in becomes the controlling one of the session
+    tty_index: int | None = None  # instead of a terminal handed in: the jail makes its own /dev/pts/<tty_index>
     foreground: bool = False  # the process's group is that terminal's foreground group
     freezer_dir: str | None = None  # a cgroup of this node for the family; None: one is made
     max_read_bytes: int = 1 << 20
@@ -52,5 +53,7 @@ class JailSpec(msgspec.Struct, kw_only=True):
             raise ValueError("the id of the migration is not hexadecimal")
         if self.pid < 2 or min(self.ppid, self.pgid, self.sid, self.uid, self.gid) < 0:
             raise ValueError("a process id of the guest is out of range")
+        if self.tty_index is not None and (self.tty_index < 0 or self.root == "local"):
+            raise ValueError("a terminal of the jail's own is not possible here")
         if any(not path.startswith("/") or ".." in path.split("/") or path == "/" for path in self.dfsa):
             raise ValueError("a DFSA directory is not an absolute path")

@@ -97,3 +97,40 @@ def test_the_relay_is_the_controlling_terminal(
         for jail in jails:
             assert jail.kill(LIMIT_S)
         guest.close()
+
+
+def test_the_terminal_has_its_name_of_home(
+    room: Path, terminals: list[Terminal], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = terminals[2]
+    monkeypatch.setenv("TTY", str(home.slave))
+    guest = Guest(room / "home", 1000, FOREGROUND_JOB, tty=home.slave)
+    jails: list[Jail] = []
+    try:
+        name = os.ttyname(home.slave)
+        guest.dump(room / "images", external=[tty_key(home.slave)])
+        spec = guest.spec(
+            room / "work",
+            room / "images",
+            ctty=True,
+            foreground=True,
+            tty_index=int(name.rpartition("/")[2]),
+        )
+        jail = Jail.start(spec)
+        jails.append(jail)
+        ready = jail.wait_for("ready", timeout_s=LIMIT_S)
+        jail.send("restore", fds=guest.pipes(), keys=guest.keys, tty_keys=[tty_key(home.slave)])
+        assert jail.wait_for("gate", "restore-failed", timeout_s=LIMIT_S)["ev"] == "gate"
+        release(jail)
+        assert guest.ask(f"os.ttyname({home.slave}), os.tcgetpgrp({home.slave})") == (name, guest.pid)
+        assert jail.tty_master_fd is not None
+        os.write(jail.tty_master_fd, b"typed\n")
+        assert guest.ask(f"os.read({home.slave}, 100)") == b"typed\n"
+        jail.freeze(LIMIT_S)
+        jail.send("dump", name="next", external=[ready["tty_key"]], timeout_s=60)
+        done = jail.wait_for("dumped", "dump-failed", timeout_s=LIMIT_S)
+        assert done["ev"] == "dumped", done
+    finally:
+        for jail in jails:
+            assert jail.kill(LIMIT_S)
+        guest.close()
