@@ -1,0 +1,374 @@
+"""The guest shim: one process per guest, which outlives the daemon of its node.
+
+Owns the jail, the guest ends of the relays and the lease.  Never decides that its copy runs: it waits at the gate
+for home's GO and kills the copy when that does not come; it freezes the body when the lease lapses and kills it
+after the grace time, or at once when the connection to home is gone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import logging
+import os
+import signal
+import struct
+from pathlib import Path
+from typing import Any
+
+from migrated.core.lease import RENEW_S, GuestLease, Standing
+from migrated.deputy.freezer import Freezer
+from migrated.jail.jail import Jail
+from migrated.known import write_guest
+from migrated.shim.children import Child
+from migrated.shim.guest_capture import GuestCapture
+from migrated.shim.guest_relays import GuestRelays
+from migrated.shim.guest_spec import GuestSpec, jail_spec
+from migrated.shim.home_state import now
+from migrated.shim.link import Link, LinkLost
+from migrated.shim.messages import (
+    AnyMessage,
+    AtGate,
+    BadMessage,
+    BodyContinued,
+    BodyEnded,
+    BodyStopped,
+    Broken,
+    Capture,
+    Data,
+    EndOfInput,
+    Failed,
+    Finish,
+    Go,
+    LeaseAsked,
+    LeaseGranted,
+    ModesChanged,
+    Prepare,
+    Refuse,
+    Resume,
+    Running,
+    Signal,
+    Taken,
+    TerminalSet,
+    Usage,
+    WantPages,
+)
+from migrated.shim.terminal import home_state, read_state
+from omprotocol.errors import MosixError
+
+_log = logging.getLogger(__name__)
+PREPARE_TIMEOUT_S = 180.0
+PAGES_TIMEOUT_S = 120.0
+GATE_TIMEOUT_S = 30.0
+_PREPARING = ("init", "ready")
+_FAREWELL_S = 3.0
+_HOLD_TIMEOUT_S = 10.0
+_SIGINFO_BYTES = 128
+_SI_TKILL = -6
+_CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
+
+
+class GuestShim:
+    """The life of one guest on this node."""
+
+    def __init__(
+        self,
+        spec: GuestSpec,
+        directory: Path,
+        link: Link,
+        fuse_fd: int | None,
+        pump: Child | None,
+        pages: Child,
+    ) -> None:
+        self._spec = spec
+        self._directory = directory
+        self._link = link
+        self._fuse_fd = fuse_fd
+        self._pump = pump
+        self._pages = pages
+        self._jail: Jail | None = None
+        self._relays = GuestRelays()
+        self._lease = GuestLease(valid_from_s=now())
+        self._asked: dict[int, float] = {}
+        self._held: Freezer | None = None
+        self._body = 0
+        self._captured: GuestCapture | None = None
+        self._last_modes: list[int] = []
+        self._events: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        self.ran = False
+
+    async def run(self) -> None:
+        """From the first message to the end of the guest.  Leaves nothing behind."""
+        try:
+            if await self._arrive():
+                await self._live()
+        except (LinkLost, BadMessage, TimeoutError) as error:
+            _log.warning("guest.home_lost", extra={"pid": self._spec.pid, "home": self._spec.home, "why": str(error)})
+        finally:
+            self._clean_up()
+            await self._link.finish(_FAREWELL_S)
+
+    async def _arrive(self) -> bool:
+        """Restore up to the gate and wait for the word; True when the body runs."""
+        async with asyncio.timeout(PREPARE_TIMEOUT_S):
+            prepare = await self._link.receive()
+        if not isinstance(prepare, Prepare):
+            raise LinkLost("home did not send the process")
+        try:
+            await self._restore(prepare)
+        except (MosixError, OSError, ValueError, TimeoutError) as error:
+            await self._link.send(
+                Failed(why=f"Node {self._spec.node} could not restore process {self._spec.pid}: {error}")
+            )
+            return False
+        await self._link.send(AtGate())
+        async with asyncio.timeout(GATE_TIMEOUT_S):
+            word = await self._link.receive()
+        if not isinstance(word, Go):
+            return False
+        assert self._jail is not None
+        self.ran = True
+        (self._directory / "ran").touch()
+        self._lease = GuestLease(valid_from_s=now())
+        self._jail.send("go")
+        await self._expect("restored")
+        self._relays.handed_over()
+        await self._link.send(Running())
+        self._body = self._host_pid()
+        spec = self._spec
+        write_guest(self._directory, spec.pid, spec.home, spec.uid, spec.command, os.getpid(), self._body)
+        return True
+
+    async def _restore(self, prepare: Prepare) -> None:
+        images = self._directory / "images"
+        for name, content in prepare.images.items():
+            if "/" in name or not name.endswith(".img"):
+                raise ValueError(f"{name!r} is not the name of an image")
+            (images / name).write_bytes(content)
+        if await self._pages.wait(PAGES_TIMEOUT_S) != 0:
+            raise MosixError("pages-lost", "its memory did not arrive")
+        self._relays = GuestRelays.build(prepare.relays, prepare.terminal, self._link.post, self._modes_changed)
+        if prepare.terminal is not None:
+            self._last_modes = prepare.terminal.modes
+        spec = jail_spec(self._spec, prepare.jail, str(self._directory / "jail"), str(images))
+        slave = self._relays.slave if self._relays.slave >= 0 else None
+        self._jail = Jail.start(spec, self._fuse_fd, slave)
+        self._close_fuse()
+        asyncio.get_running_loop().add_reader(self._jail.fileno(), self._read_jail)
+        pipes = self._relays.pipes
+        self._jail.send(
+            "restore",
+            [fd for _, fd in pipes],
+            keys=[key for key, _ in pipes],
+            tty_keys=self._relays.terminals,
+            track=prepare.tracked,
+        )
+        await self._expect("gate")
+        if prepare.terminal is not None:
+            self._relays.set_modes(prepare.terminal)
+
+    async def _expect(self, wanted: str) -> dict[str, Any]:
+        async with asyncio.timeout(GATE_TIMEOUT_S * 2):
+            while (event := await self._events.get())["ev"] in _PREPARING:
+                pass
+        if event["ev"] != wanted:
+            raise MosixError("restore-failed", str(event.get("message") or event["ev"]))
+        return event
+
+    async def _live(self) -> None:
+        reader = asyncio.create_task(self._link.receive(), name="from home")
+        event = asyncio.create_task(self._events.get(), name="from the jail")
+        ticks = 0
+        try:
+            while True:
+                await asyncio.wait({reader, event}, timeout=RENEW_S, return_when=asyncio.FIRST_COMPLETED)
+                if event.done():
+                    if await self._jail_event(event.result()):
+                        return
+                    event = asyncio.create_task(self._events.get(), name="from the jail")
+                if reader.done():
+                    if not await self._from_home(reader.result()):
+                        return
+                    reader = asyncio.create_task(self._link.receive(), name="from home")
+                ticks += 1
+                if not self._keep_lease():
+                    return
+        finally:
+            reader.cancel()
+            event.cancel()
+
+    def _keep_lease(self) -> bool:
+        """Ask for the next lease when it is time; hold or give up the body when it lapsed."""
+        assert self._jail is not None
+        moment = now()
+        newest = max(self._asked.values(), default=0.0)
+        if moment - newest >= RENEW_S:
+            number = max(self._asked, default=0) + 1
+            self._asked = {key: at for key, at in self._asked.items() if moment - at < 600.0}
+            self._asked[number] = moment
+            self._link.post(LeaseAsked(number=number))
+            self._report_usage()
+        standing = self._lease.standing(moment)
+        if self._pump is not None and self._pump.ended():
+            _log.error("guest.files_lost", extra={"pid": self._spec.pid, "home": self._spec.home})
+            return False
+        if standing is Standing.KILL:
+            _log.error("guest.lease_ended", extra={"pid": self._spec.pid, "home": self._spec.home})
+            return False
+        if standing is Standing.HOLD and self._held is None:
+            self._held = self._hold()
+        elif standing is Standing.RUN and self._held is not None:
+            self._let_go()
+        return True
+
+    def _hold(self) -> Freezer:
+        """Freeze everything in the jail: home may have given it up."""
+        assert self._jail is not None
+        pids = sorted(self._jail.host_pids().values())
+        held = Freezer.create(pids, f"guest-{self._spec.migration_id[:12]}")
+        held.freeze(_HOLD_TIMEOUT_S)
+        return held
+
+    def _let_go(self) -> None:
+        if self._held is not None:
+            self._held.thaw()
+            self._held.release()
+            self._held = None
+
+    def _report_usage(self) -> None:
+        with contextlib.suppress(OSError, ValueError, MosixError):
+            fields = Path(f"/proc/{self._body}/stat").read_text().rsplit(")", 1)[1].split()
+            cpu_s = (int(fields[11]) + int(fields[12])) / _CLOCK_TICKS
+            self._link.post(Usage(cpu_s=cpu_s, rss_bytes=int(fields[21]) * os.sysconf("SC_PAGE_SIZE")))
+
+    def _read_jail(self) -> None:
+        assert self._jail is not None
+        while True:
+            try:
+                event, fds = self._jail.receive(timeout_s=0.0)
+            except MosixError as error:
+                if error.code != "timeout":
+                    asyncio.get_running_loop().remove_reader(self._jail.fileno())
+                    self._events.put_nowait({"ev": "gone", "message": error.message})
+                return
+            for fd in fds:
+                os.close(fd)
+            self._events.put_nowait(event)
+
+    async def _jail_event(self, event: dict[str, Any]) -> bool:
+        """Report what happened to the body; True when that was its end."""
+        match event["ev"]:
+            case "stopped":
+                self._relays.drain_output()
+                await self._link.send(BodyStopped(signo=event["signo"]))
+            case "continued":
+                await self._link.send(BodyContinued())
+            case "exit" | "signaled" as how:
+                self._relays.drain_output()
+                await self._link.send(
+                    BodyEnded(
+                        how="exit" if how == "exit" else "core" if event["core"] else "signal",
+                        status=event["status"] if how == "exit" else event["signo"],
+                        offsets=event["offsets"],
+                        user_s=event["user_s"],
+                        system_s=event["system_s"],
+                    )
+                )
+                return True
+            case "gone":
+                self._relays.drain_output()
+                await self._link.send(BodyEnded(how="signal", status=signal.SIGKILL, offsets={}))
+                return True
+        return False
+
+    async def _from_home(self, message: AnyMessage) -> bool:
+        """Do what home says; False when the guest is to end."""
+        assert self._jail is not None
+        match message:
+            case Data() | Taken() | EndOfInput() | Broken():
+                self._relays.handle(message)
+            case LeaseGranted(number=number):
+                if number in self._asked:
+                    self._lease.granted(self._asked[number])
+            case Signal(signo=signo, info=info):
+                self._signal(signo, info)
+            case TerminalSet(size=size, foreground=foreground):
+                if size is not None:
+                    self._relays.set_size(size)
+                if foreground is not None:
+                    self._jail.send("foreground", value=foreground)
+            case Capture():
+                await self._capture()
+            case WantPages() if self._captured is not None:
+                await self._captured.send_pages(self._link)
+            case Resume():
+                self._release()
+            case Finish() | Refuse():
+                return False
+            case _:
+                raise BadMessage(f"{type(message).__name__} out of turn")
+        return True
+
+    def _signal(self, signo: int, info: bytes) -> None:
+        """Pass a signal on: with its siginfo when it was queued by a program, plain otherwise."""
+        assert self._jail is not None
+        code = struct.unpack_from("i", info, 8)[0] if len(info) == _SIGINFO_BYTES else 0
+        if code >= 0 or code == _SI_TKILL:
+            self._jail.send("signal", signo=signo)
+        else:
+            self._jail.send("queue", siginfo=base64.b64encode(info).decode())
+
+    def _host_pid(self) -> int:
+        assert self._jail is not None
+        pid = self._jail.host_pid(self._spec.pid)
+        if pid is None:
+            raise MosixError("guest-gone", f"The body of process {self._spec.pid} is gone.")
+        return pid
+
+    async def _capture(self) -> None:
+        try:
+            self._captured = GuestCapture.take(self._host_pid())
+        except (MosixError, OSError, ValueError) as error:
+            await self._link.send(Failed(why=f"The body of process {self._spec.pid} cannot be captured: {error}"))
+            return
+        self._relays.drain_output()
+        await self._link.send(self._captured.message(self._relays.take_unread(), self._relays.identities))
+
+    def _release(self) -> None:
+        if self._captured is not None:
+            self._relays.give_back(self._captured.unread)
+            self._captured.release()
+            self._captured = None
+
+    def _modes_changed(self) -> None:
+        """The body set terminal modes: keep the relay's own, and tell home what the body meant."""
+        if self._relays.slave < 0:
+            return
+        state = read_state(self._relays.slave)
+        meant = home_state(state)
+        if meant.modes == self._last_modes:
+            return
+        self._last_modes = meant.modes
+        self._relays.set_modes(meant)
+        with contextlib.suppress(LinkLost):
+            self._link.post(ModesChanged(terminal=meant))
+
+    def _close_fuse(self) -> None:
+        if self._fuse_fd is not None:
+            os.close(self._fuse_fd)
+            self._fuse_fd = None
+
+    def _clean_up(self) -> None:
+        if self._captured is not None:
+            self._captured.kill()
+        self._let_go()
+        if self._jail is not None:
+            asyncio.get_running_loop().remove_reader(self._jail.fileno())
+        if self._pump is not None:
+            self._pump.kill()
+        self._close_fuse()
+        if self._jail is not None:
+            self._jail.kill()
+        self._pages.kill()
+        self._relays.close()

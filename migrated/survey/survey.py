@@ -1,0 +1,183 @@
+"""Can this process move, and with what?  The answer is taken before anything is frozen.
+
+`survey(pid)` gathers facts, descriptors and mappings and names every reason against a move, in openMosix's
+words where there is one (`cantmove`, reference: kernel 2.4.26-om).  An empty list of reasons means: may move.
+Reads only; safe on any process.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import msgspec
+
+from migrated.survey.descriptors import Descriptor, mount_ids, read_descriptors
+from migrated.survey.facts import ProcessFacts, ProcessVanished, children, namespaces, read_facts
+
+_CHECKPOINTABLE_ANON = {"[eventpoll]", "[eventfd]", "[timerfd]", "[signalfd]"}
+_REALTIME_POLICIES = {1, 2, 6}  # SCHED_FIFO, SCHED_RR, SCHED_DEADLINE
+_NAMESPACE_WORDS = {
+    "pid": "PID",
+    "mnt": "mount",
+    "net": "network",
+    "ipc": "IPC",
+    "uts": "UTS",
+    "user": "user",
+}
+
+
+class Survey(msgspec.Struct, frozen=True):
+    """What is known of a process that somebody wants to move."""
+
+    facts: ProcessFacts
+    descriptors: list[Descriptor]
+    reasons: list[str]
+
+    @property
+    def relayed(self) -> list[Descriptor]:
+        """Descriptors that stay at home and are relayed: one per pipe end and terminal, lowest number first."""
+        chosen: dict[str, Descriptor] = {}
+        inner = self.inner_pipes
+        for entry in self.descriptors:
+            if entry.kind == "tty" or (entry.kind == "pipe" and entry.inode not in inner):
+                chosen.setdefault(entry.key, entry)
+        return list(chosen.values())
+
+    @property
+    def inner_pipes(self) -> set[int]:
+        """Inodes of pipes both of whose ends the process itself holds: they travel with it."""
+        return inner_pipes(self.descriptors)
+
+    @property
+    def files(self) -> list[Descriptor]:
+        """Regular files, whose offset may be shared with others at home."""
+        return [entry for entry in self.descriptors if entry.kind == "file"]
+
+
+def survey(pid: int) -> Survey:
+    """Look at `pid` and list every reason why it cannot move.  Raises ProcessVanished."""
+    facts = read_facts(pid)
+    if facts.kernel_thread:
+        return Survey(facts=facts, descriptors=[], reasons=["system"])
+    if facts.state in "ZX":
+        return Survey(facts=facts, descriptors=[], reasons=["zombie"])
+    descriptors = read_descriptors(pid)
+    reasons = [
+        *_class_reasons(facts),
+        *_namespace_reasons(pid),
+        *_family_reasons(pid),
+        *_mapping_reasons(pid),
+        *_descriptor_reasons(pid, descriptors),
+    ]
+    return Survey(facts=facts, descriptors=descriptors, reasons=list(dict.fromkeys(reasons)))
+
+
+def inner_pipes(descriptors: list[Descriptor]) -> set[int]:
+    """Inodes of pipes of which the table holds a reading and a writing end."""
+    reading = {entry.inode for entry in descriptors if entry.kind == "pipe" and entry.access != os.O_WRONLY}
+    writing = {entry.inode for entry in descriptors if entry.kind == "pipe" and entry.access != os.O_RDONLY}
+    return reading & writing
+
+
+def _class_reasons(facts: ProcessFacts) -> list[str]:
+    reasons = []
+    if facts.pid == 1:
+        reasons.append("system")
+    if facts.tracer_pid:
+        reasons.append(f"traced by process {facts.tracer_pid}")
+    if facts.locked_bytes:
+        reasons.append("mem_lock")
+    if facts.policy in _REALTIME_POLICIES:
+        reasons.append("rt_sched")
+    if facts.seccomp:
+        reasons.append("seccomp filter")
+    if len(set(facts.uids)) > 1 or len(set(facts.gids)) > 1:
+        reasons.append("set-user-ID")
+    if facts.state == "T":
+        reasons.append("stopped")
+    return reasons
+
+
+def _namespace_reasons(pid: int) -> list[str]:
+    own, theirs = namespaces("self"), namespaces(pid)
+    foreign = [_NAMESPACE_WORDS[name] for name in own if own[name] != theirs[name]]
+    reasons = [f"in another {' and '.join(foreign)} namespace"] if foreign else []
+    try:
+        if os.readlink(f"/proc/{pid}/root") != "/":
+            reasons.append("changed root directory")
+    except OSError as gone:
+        raise ProcessVanished(pid) from gone
+    return reasons
+
+
+def _family_reasons(pid: int) -> list[str]:
+    count = len(children(pid))
+    return [f"has {count} child process{'es' if count > 1 else ''}"] if count else []
+
+
+def _mapping_reasons(pid: int) -> list[str]:
+    try:
+        text = Path(f"/proc/{pid}/maps").read_text(errors="replace")
+    except (FileNotFoundError, ProcessLookupError) as gone:
+        raise ProcessVanished(pid) from gone
+    if not text:
+        return ["clone_vm"]
+    reasons = []
+    for line in text.splitlines():
+        fields = line.split(None, 5)
+        name = fields[5] if len(fields) > 5 else ""
+        shared = fields[1][3] == "s"
+        if name.startswith("/dev/") and not name.startswith("/dev/shm/") and name != "/dev/zero (deleted)":
+            if name not in ("/dev/zero", "/dev/null"):
+                reasons.append("mmap_dev")
+        elif shared and name.startswith(("/SYSV", "/memfd:", "/dev/zero", "/dev/shm/", "anon_inode:")):
+            reasons.append("monkey")
+    return reasons
+
+
+def _descriptor_reasons(pid: int, descriptors: list[Descriptor]) -> list[str]:
+    reasons: list[str] = []
+    known_mounts = mount_ids(pid)
+    inner = inner_pipes(descriptors)
+    for entry in descriptors:
+        reasons.extend(_one_descriptor(entry))
+        if entry.kind in ("file", "directory", "null") and entry.mount_id not in known_mounts:
+            reasons.append(f"descriptor {entry.fd} was opened in another mount namespace")
+    terminals = {entry.key for entry in descriptors if entry.kind == "tty"}
+    if len(terminals) > 1:
+        reasons.append("more than one terminal")
+    if inner and _held_elsewhere(pid, inner):
+        reasons.append("holds both ends of a pipe that others hold too")
+    return reasons
+
+
+def _one_descriptor(entry: Descriptor) -> list[str]:
+    if entry.kind == "socket":
+        return ["socket"]
+    if entry.kind == "fifo":
+        return ["FIFO"]
+    if entry.kind == "device":
+        return ["direct_io"]
+    if entry.kind == "anon":
+        name = entry.target.removeprefix("anon_inode:")
+        return [] if name in _CHECKPOINTABLE_ANON else [f"descriptor {entry.fd} is {name.strip('[]')}"]
+    return []
+
+
+def _held_elsewhere(pid: int, inodes: set[int]) -> bool:
+    wanted = {f"pipe:[{inode}]" for inode in inodes}
+    for name in os.listdir("/proc"):
+        if not name.isdigit() or int(name) == pid:
+            continue
+        try:
+            numbers = os.listdir(f"/proc/{name}/fd")
+        except OSError:
+            continue  # gone meanwhile, or a kernel thread
+        for number in numbers:
+            try:
+                if os.readlink(f"/proc/{name}/fd/{number}") in wanted:
+                    return True
+            except OSError:
+                continue
+    return False
