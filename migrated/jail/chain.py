@@ -95,7 +95,7 @@ def _run_init(chain: Chain, fuse_fd: int | None, runtime_dir: str | None, shephe
         os.setsid()
     for signo in _QUIET:
         signal.signal(signo, signal.SIG_IGN)
-    root.build(spec, fuse_fd, runtime_dir)
+    root.build(spec, fuse_fd, runtime_dir, lambda: wire.send(chain.sock, {"ev": "mounted"}))
     if fuse_fd is not None:
         os.close(fuse_fd)
     if spec.root != "local":

@@ -48,6 +48,7 @@ class Jail:
       dump(name, external, leave_running, timeout_s) [+ page stream]   into work_dir/name; freeze first
       offsets() · kill() SIGKILL to the guest · quit() end of the jail
     Events, by `receive`:
+      mounted() with root "mfs": start answering the FUSE descriptor now, before that it is no connection ·
       init(pid) on this host · ready(pid, tty_key) · failed(message)           the building of the jail
       gate(pid) complete, not one instruction run · restored(pid) it runs · refused() ·
       restore-failed(message, log)

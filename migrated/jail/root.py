@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Callable
 
 from . import kernel
 from .runtime import JAIL_DIR
@@ -29,7 +30,7 @@ _LINKS = {
 _TTY_GROUP = 5  # Debian's gid of tty, which owns terminals
 
 
-def build(spec: JailSpec, fuse_fd: int | None, runtime_dir: str | None) -> None:
+def build(spec: JailSpec, fuse_fd: int | None, runtime_dir: str | None, on_mounted: Callable[[], None]) -> None:
     """Make the root of the calling process, which is alone in new mount and PID namespaces. OSError when it
     cannot.
     """
@@ -49,6 +50,7 @@ def build(spec: JailSpec, fuse_fd: int | None, runtime_dir: str | None) -> None:
             f"max_read={spec.max_read_bytes}"
         )
         kernel.mount("openmosix", new_root, "fuse.mosix", _GUARD, options)
+        on_mounted()  # before anything asks the file system: from here on somebody must answer
     sources = {path: _hold(path) for path in spec.dfsa}
     own = {
         f"{JAIL_DIR}/criu": _hold(runtime_dir),
