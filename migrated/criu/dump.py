@@ -130,6 +130,8 @@ def _dump_here(request: DumpRequest, place: CriuPlace) -> dict[str, object]:
     try:
         images_fd = os.open(request.images_dir, os.O_RDONLY | os.O_DIRECTORY)
         if request.uid != 0 and not _has_sys_resource():
+            if request.freeze_cgroup:
+                os.chmod(request.freeze_cgroup, 0o755)  # CRIU asks for it with access(2), by the real uid
             # prlimit(2) compares real ids: with the target's real and our effective ones CRIU may read its
             # limits.
             os.setresgid(request.gid, 0, 0)

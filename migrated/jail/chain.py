@@ -65,6 +65,7 @@ def run_top(
     try:
         _die_with(supervisor)
         os.chdir("/")
+        os.umask(0o022)
         kernel.unshare(kernel.CLONE_NEWPID)
         init = os.fork()
         if init == 0:

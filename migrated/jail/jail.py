@@ -45,10 +45,10 @@ class Jail:
           track {key: a descriptor number of the guest, or [pid, number]} for the offsets
       go() · refuse()                          the answer at the gate
       signal(signo) · queue(siginfo)           siginfo: base64 of the 128 bytes
+      foreground(value)                        whether its group is the terminal's foreground group
       dump(name, external, leave_running, timeout_s) [+ page stream]   into work_dir/name; freeze first
       offsets() · kill() SIGKILL to the guest · quit() end of the jail
     Events, by `receive`:
-      mounted() with root "mfs": start answering the FUSE descriptor now, before that it is no connection ·
       init(pid) on this host · ready(pid, tty_key) · failed(message)           the building of the jail
       gate(pid) complete, not one instruction run · restored(pid) it runs · refused() ·
       restore-failed(message, log)
@@ -63,6 +63,7 @@ class Jail:
         self.spec = spec
         self.sock = sock
         self.top_pid = top_pid
+        self.mounted = False  # the FUSE root is mounted; before that its descriptor is no connection
         self.init_pid: int | None = None
         self.tty_master_fd: int | None = None  # closed by kill, unless the caller has taken it and put None here
         self._init_pidfd: int | None = None
@@ -146,26 +147,48 @@ class Jail:
             if message.get("ev") in events:
                 return message
             if message.get("ev") == "failed":
-                text = f"No jail for process {self.spec.pid}: {message.get('message')}."
-                raise MosixError("no-jail", text, EXIT_FAILED)
+                raise self._no_jail(message)
             self._waiting.append((message, fds))
 
+    def wait_mounted(self, timeout_s: float) -> None:
+        """Wait until the FUSE root is mounted and wants to be answered. MosixError as in `wait_for`."""
+        end_s = time.monotonic() + timeout_s
+        while not self.mounted:
+            message, fds = self._take(end_s - time.monotonic())
+            if message.get("ev") == "failed":
+                raise self._no_jail(message)
+            if message.get("ev") != "mounted":
+                self._waiting.append((message, fds))
+
     def _receive(self, timeout_s: float | None) -> tuple[dict[str, Any], list[int]]:
+        while True:
+            message, fds = self._take(timeout_s)
+            if message.get("ev") != "mounted":
+                return message, fds
+
+    def _take(self, timeout_s: float | None) -> tuple[dict[str, Any], list[int]]:
         if timeout_s is not None and not select.select([self.sock], [], [], max(0.0, timeout_s))[0]:
             text = f"The jail of process {self.spec.pid} did not answer in time."
             raise MosixError("timeout", text, EXIT_TIMEOUT)
         message, fds = wire.receive(self.sock)
         if message is None:
             raise MosixError("guest-gone", f"The jail of process {self.spec.pid} has ended.", EXIT_FAILED)
-        if message.get("ev") == "init":
-            self.init_pid = int(message["pid"])
-            try:
-                self._init_pidfd = os.pidfd_open(self.init_pid)
-            except ProcessLookupError:
-                self._init_pidfd = None
-        if message.get("ev") == "ready" and fds:
-            self.tty_master_fd = fds.pop()
+        match message.get("ev"):
+            case "mounted":
+                self.mounted = True
+            case "init":
+                self.init_pid = int(message["pid"])
+                try:
+                    self._init_pidfd = os.pidfd_open(self.init_pid)
+                except ProcessLookupError:
+                    self._init_pidfd = None
+            case "ready" if fds:
+                self.tty_master_fd = fds.pop()
         return message, fds
+
+    def _no_jail(self, message: dict[str, Any]) -> MosixError:
+        text = f"No jail for process {self.spec.pid}: {message.get('message')}."
+        return MosixError("no-jail", text, EXIT_FAILED)
 
     def host_pid(self, pid: int) -> int | None:
         """The PID on this host of the process (or thread) with this PID in the jail; None when there is

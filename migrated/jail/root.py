@@ -70,7 +70,7 @@ def build(spec: JailSpec, fuse_fd: int | None, runtime_dir: str | None, on_mount
     _make_dev()
     for path, fd in sources.items():
         _bind(fd, path, _GUARD)
-    # Passable: CRIU asks for the freezer with access(2), which goes by the real uid, the guest's.
+    # Passable: CRIU asks for the freezer with access(2), by the real uid, which may be the guest's.
     os.mkdir(JAIL_DIR, 0o711)
     for path, fd in own.items():
         os.mkdir(path, 0o711)

@@ -112,6 +112,9 @@ class Shepherd:
                 self._start_dump(message, fds)
             case "offsets":
                 self._tell("offsets", offsets=self._offsets())
+            case "foreground" if self.chain.tty_fd is not None:
+                group = self.spec.pgid if message["value"] else self.spec.sid
+                os.tcsetpgrp(self.chain.tty_fd, group)
             case "kill":
                 os.kill(self.spec.pid, signal.SIGKILL)
             case other:
