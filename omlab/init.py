@@ -22,8 +22,8 @@ from typing import Any, NoReturn
 from omlab import kernel
 
 REQUEST_BYTES_MAX = 1 << 17
-# A caller passes at most its three standard descriptors.
-_PASSED_MAX = 3
+# A caller passes the pipe that closes at exec, and at most three standard descriptors.
+_PASSED_MAX = 4
 
 
 class Init:
@@ -158,7 +158,9 @@ def _become(request: dict[str, Any], passed: list[int], terminal: int, unwanted:
             entry = pwd.getpwnam(user)
             home = entry.pw_dir
         places = request["stdio"]
-        pool = list(passed)
+        # The first one closes by itself when the program has taken over: the caller waits for that.
+        started = fcntl.fcntl(passed[0], fcntl.F_DUPFD_CLOEXEC, 64)
+        pool = passed[1:]
         chosen = []
         for number, place in enumerate(places):
             if place == "terminal":
@@ -171,7 +173,8 @@ def _become(request: dict[str, Any], passed: list[int], terminal: int, unwanted:
         high = [fcntl.fcntl(descriptor, fcntl.F_DUPFD, 64) for descriptor in chosen]
         for number, descriptor in enumerate(high):
             os.dup2(descriptor, number)
-        os.closerange(3, 4096)
+        os.closerange(3, started)
+        os.closerange(started + 1, 4096)
         if "terminal" in places:
             fcntl.ioctl(places.index("terminal"), termios.TIOCSCTTY, 0)
         environment = {

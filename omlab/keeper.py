@@ -92,6 +92,7 @@ def _build(order: dict[str, Any], nodes: dict[int, int]) -> None:
     kernel.unshare(kernel.CLONE_NEWNET)
     network.make_bridge()
     addresses = {number: network.address(number) for number in range(1, count + 1)}
+    host_cgroups = cgroups.hierarchies()
     gates: dict[int, tuple[int, int]] = {}
     for number in addresses:
         cores = order["cores"][number - 1] if order["cores"] else None
@@ -109,7 +110,7 @@ def _build(order: dict[str, Any], nodes: dict[int, int]) -> None:
                 os.close(other_go)
                 os.close(other_ready)
             key = order["keys"][number - 1] if order["keys"] else ""
-            _be_node(number, directory / "root", addresses, key, listener, go_read, ready_write)
+            _be_node(number, directory / "root", addresses, key, host_cgroups, listener, go_read, ready_write)
         nodes[number] = pid
         gates[number] = (go_write, ready_read)
         os.close(go_read)
@@ -167,6 +168,7 @@ def _be_node(
     root: Path,
     addresses: dict[int, str],
     cluster_key: str,
+    host_cgroups: list[cgroups.Hierarchy],
     listener: socket.socket,
     go: int,
     ready: int,
@@ -182,7 +184,7 @@ def _be_node(
             signal.signal(number_of_signal, signal.SIG_DFL)
         kernel.set_process_name("omlab-init")
         kernel.set_hostname(f"node{number}")
-        node_root.enter(root, number, addresses, cluster_key)
+        node_root.enter(root, number, addresses, cluster_key, host_cgroups)
         network.configure_node(number)
         null = os.open("/dev/null", os.O_RDWR)
         for descriptor in range(3):

@@ -65,7 +65,8 @@ def set_link(keeper_pid: int, node: int, state: str, loss_percent: float = 0.0) 
         f"delete chain {_NFT_TABLE} {chain}",
     ]
     if state == "loss":
-        drop = f"numgen random mod 10000 < {round(loss_percent * 100)} drop"
+        # A comparison that is always true is refused.
+        drop = "drop" if loss_percent >= 100 else f"numgen random mod 10000 < {round(loss_percent * 100)} drop"
         hook = "{ type filter hook forward priority 0; }"
         rules += [
             f"add chain {_NFT_TABLE} {chain} {hook}",

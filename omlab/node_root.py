@@ -66,13 +66,19 @@ _LINKS = {
 }
 
 
-def enter(root: Path, node: int, addresses: dict[int, str], cluster_key: str) -> None:
+def enter(
+    root: Path,
+    node: int,
+    addresses: dict[int, str],
+    cluster_key: str,
+    host_cgroups: list[cgroups.Hierarchy],
+) -> None:
     """Build the root of node number `node` on the empty directory `root` and make it this process's /.
 
-    `addresses` maps node numbers to addresses, for /etc/hosts. Needs the node's namespaces to be new.
+    `addresses` maps node numbers to addresses, for /etc/hosts; `host_cgroups` are the machine's hierarchies
+    as seen before the cgroup namespace was left. Needs the node's namespaces to be new.
     """
     os.umask(0o022)
-    host_cgroups = cgroups.hierarchies()
     kernel.mount("none", "/", flags=kernel.MS_REC | kernel.MS_PRIVATE)
     kernel.mount("omlab", root, "tmpfs", options="mode=755")
     _bind_system(root)

@@ -31,7 +31,8 @@ class NodeProcess:
     `stderr="stdout"` joins it with standard output when that is a pipe. With TERMINAL anywhere a terminal
     of `terminal_size` (rows, columns) is made in the node, its other end is `terminal`. `tied`: the program
     gets SIGHUP when this object or its owner goes away. `pid` is its number in the node, `host_pid` on the
-    machine. Raises OSError when the node is gone or cannot start it. Does not block on the program.
+    machine. Raises OSError when the node is gone or cannot start it. Blocks until the program has
+    taken over its process, not longer.
     """
 
     stdin: IO[bytes] | None = None
@@ -55,7 +56,8 @@ class NodeProcess:
         self.argv = argv
         self.returncode: int | None = None
         self.terminal: int | None = None
-        passed: list[int] = []
+        taken_over, gate = os.pipe2(os.O_CLOEXEC)
+        passed = [gate]
         places = []
         for name, place in (("stdin", stdin), ("stdout", stdout), ("stderr", stderr)):
             if place == PIPE:
@@ -78,18 +80,22 @@ class NodeProcess:
             "tied": tied,
             "terminal": terminal_size if TERMINAL in places else None,
         }
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         try:
-            self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
             self._socket.connect(str(request_socket))
             socket.send_fds(self._socket, [json.dumps(request).encode()], passed)
+            while passed:
+                os.close(passed.pop())
+            self.pid, self.host_pid = self._started()
+            # End of file: exec(2) has closed the program's copy.
+            os.read(taken_over, 1)
         except OSError:
             self.close()
             raise
         finally:
-            for descriptor in passed:
+            for descriptor in [taken_over, *passed]:
                 os.close(descriptor)
-        self.pid, self.host_pid = self._started()
 
     def _started(self) -> tuple[int, int]:
         room = socket.CMSG_SPACE(12) + socket.CMSG_SPACE(4)
@@ -102,7 +108,6 @@ class NodeProcess:
                 self.terminal = array.array("i", content[:4])[0]
         answer = json.loads(data) if data else {"error": "the node has gone"}
         if "pid" not in answer:
-            self.close()
             raise OSError(f"cannot start {self.argv[0]}: {answer['error']}")
         return int(answer["pid"]), host_pid
 

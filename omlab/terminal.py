@@ -62,7 +62,8 @@ def _with_terminal(process: NodeProcess) -> int:
 
     signal.signal(signal.SIGWINCH, resized)
     try:
-        tty.setraw(0)
+        # Not flushing: what was typed ahead belongs to the program.
+        tty.setraw(0, termios.TCSADRAIN)
         _pump(process, {0: master, master: 1})
     finally:
         termios.tcsetattr(0, termios.TCSADRAIN, saved)
