@@ -81,9 +81,7 @@ class Discovery:
         self.payload = payload or NoPayload()
         self._hearsay = Hearsay(node, self.roster, self.detector, timings)
         channels = Channels(tuple(seeds), uses_multicast)
-        self.speech = Speech(
-            self.claim, self.roster, self._hearsay, me, channels, timings, rng, self._out, now
-        )
+        self.speech = Speech(self.claim, self.roster, self._hearsay, me, channels, timings, rng, self._out, now)
         self.speech.payload = self.payload
         self._number_of = number_of
         self._timings = timings
@@ -170,7 +168,7 @@ class Discovery:
             case Challenge():
                 self._answer(member.node, message.nonce, source, now)
             case Ping():
-                ack = Ack(to=member.node, asker=message.asker, node=self.node, sequence=message.sequence)
+                ack = Ack(member.node, message.asker, self.node, self.boot_id, message.sequence)
                 self._send(source, ack)
             case PingRequest():
                 self._ping_for(member, message)
@@ -213,13 +211,11 @@ class Discovery:
 
     def _acknowledged(self, ack: Ack, now: float) -> None:
         if ack.asker == self.node:
-            self.detector.acknowledged(ack.node, ack.sequence, now)
+            self.detector.acknowledged(ack.node, ack.boot_id, ack.sequence, now)
             return
         asker = self.roster.get(ack.asker)
         if asker is not None:
-            self._out.append(
-                Send(asker.address, asker.gossip_port, msgspec.structs.replace(ack, to=asker.node))
-            )
+            self._out.append(Send(asker.address, asker.gossip_port, msgspec.structs.replace(ack, to=asker.node)))
 
     def _suspected(self, accuser: Member, notice: Suspect, source: Source, now: float) -> None:
         if notice.node == self.node:
@@ -314,9 +310,7 @@ class Discovery:
     def _from_unknown_rival(self, header: Header, message: Message, source: Source, now: float) -> None:
         if isinstance(message, Challenge):
             self._answer(header.node, message.nonce, source, now)
-        elif isinstance(message, Answer) and self._challenges.passes(
-            header.node, header.boot_id, message.nonce, now
-        ):
+        elif isinstance(message, Answer) and self._challenges.passes(header.node, header.boot_id, message.nonce, now):
             if not self._is_true(message.announce, header.node, source):
                 return
             active_s = message.announce.active_ms / 1000

@@ -67,10 +67,15 @@ class FailureDetector:
         if member.state in (MemberState.SUSPECT, MemberState.DEAD):
             self._roster.set_state(member, MemberState.ALIVE, now)
 
-    def acknowledged(self, node: int, sequence: int, now: float) -> None:
-        """Take note that an answer to a probe of ours came, from the member or through a helper."""
+    def acknowledged(self, node: int, boot_id: bytes, sequence: int, now: float) -> None:
+        """Take note that an answer to a probe of ours came, from the member or through a helper.
+
+        A helper may know another start of the daemon, or another host, by that number: hence the boot id.
+        """
         member = self._roster.get(node)
-        if member is not None and member.probe is not None and member.probe.sequence == sequence:
+        if member is None or member.boot_id != boot_id or member.probe is None:
+            return
+        if member.probe.sequence == sequence:
             self.heard(member, now, now)
 
     def accused(self, member: Member, by: int, incarnation: int, now: float) -> None:

@@ -82,11 +82,12 @@ class Ping(msgspec.Struct, array_like=True, tag=6, frozen=True):
 
 
 class Ack(msgspec.Struct, array_like=True, tag=7, frozen=True):
-    """`node` is there: the answer to a ping, from itself or passed on for it."""
+    """`node` is there, under `boot_id`: the answer to a ping, from itself or passed on for it."""
 
     to: NodeNumber
     asker: NodeNumber
     node: NodeNumber
+    boot_id: BootId
     sequence: Milliseconds
 
 
@@ -144,18 +145,7 @@ class Digest(msgspec.Struct, array_like=True, tag=12, frozen=True):
 
 
 Message: TypeAlias = (
-    Announce
-    | Leave
-    | Pulse
-    | Challenge
-    | Answer
-    | Ping
-    | Ack
-    | PingRequest
-    | Suspect
-    | Gossip
-    | Conflict
-    | Digest
+    Announce | Leave | Pulse | Challenge | Answer | Ping | Ack | PingRequest | Suspect | Gossip | Conflict | Digest
 )
 
 _encode = msgspec.msgpack.Encoder().encode

@@ -218,3 +218,19 @@ def test_after_a_partition_all_are_together_again() -> None:
     lan.cut.clear()
     lan.run(3.0)
     assert _see_each_other(hosts)
+
+
+def test_a_helper_that_knows_another_user_of_the_number_keeps_no_dead_one_alive() -> None:
+    lan = VirtualLan(0, uses_multicast=False)
+    addresses = ("10.77.0.3", "10.77.0.1", "10.77.0.2", "10.78.0.1")
+    hosts = [lan.start(address, addresses) for address in addresses]
+    hosts[0].is_stopped = True
+    lan.run(3.0)
+    lan.kill(hosts.pop(1))
+    hosts[0].is_stopped = False
+    lan.run(60.0)
+    assert _see_each_other(hosts)
+    for host in hosts[:2]:
+        member = host.core.roster.get(1)
+        assert member is not None
+        assert member.boot_id == hosts[2].boot_id

@@ -34,7 +34,7 @@ EXAMPLES: list[Message] = [
     Challenge(65535, b"n" * 16),
     Answer(65535, b"n" * 16, ANNOUNCE),
     Ping(65535, 65535, LARGEST),
-    Ack(65535, 65535, 65535, LARGEST),
+    Ack(65535, 65535, 65535, b"b" * 16, LARGEST),
     PingRequest(65535, 65535, LARGEST),
     Suspect(65535, b"b" * 16, LARGEST),
     Gossip(65535, True, LARGEST, LARGEST, bytes(PAYLOAD_LIMIT_BYTES)),
