@@ -62,6 +62,16 @@ def program(pid: int) -> str:
     return f"{found.st_dev}:{found.st_ino}"
 
 
+def image(pid: int) -> str:
+    """What changes with every exec, even of the same program: the program and where its stack begins."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as stat:
+            fields = stat.read(4096).rpartition(b")")[2].split()
+    except OSError:
+        return ""
+    return f"{program(pid)}:{fields[25].decode()}" if len(fields) > 25 else ""
+
+
 def exists(pid: int) -> bool:
     """Whether this PID is somebody now."""
     return pid > 0 and os.path.exists(f"/proc/{pid}")

@@ -15,7 +15,8 @@ from omdiscd.admin import process_facts
 from omdiscd.admin.evacuation import Evacuation, nobody_listens
 from omdiscd.admin.interfaces import ClusterView, Destination, LoadSource, MigrationControl, Progress
 from omdiscd.admin.machine import RunQueueLoad, measured_speed
-from omdiscd.admin.nodes import NodeQueries, not_configured
+from omdiscd.admin.nodes import NodeQueries, no_response, not_configured
+from omdiscd.admin.placement import Placement
 from omdiscd.admin.processes import ProcessSettings
 from omdiscd.admin.store import load_settings, save_settings
 from omdiscd.core import admin
@@ -63,6 +64,7 @@ class AdminService:
         self._tasks: asyncio.TaskGroup | None = None
         self.nodes = NodeQueries(cluster, self._load, lambda: self._settings, self.measured_speed)
         self.processes = ProcessSettings(migration)
+        self._placement = Placement(migration)
         self._evacuation = Evacuation(migration, self._spawn)
 
     @property
@@ -130,6 +132,15 @@ class AdminService:
         """Begin to send a guest somewhere and return at once; its end is logged. Raises MosixError."""
         self._check_destination(to)
         self._spawn(_log_error(self.migration.send_guest(pid, to), pid))
+
+    def start_placement(self, pid: int, to: Destination) -> None:
+        """Move the process once it has exec'd its program. Raises MosixError for a node that is not there."""
+        self._check_destination(to)
+        if isinstance(to, int) and not self.cluster.is_up(to):
+            raise no_response(to)
+        who = process_facts.read_stat(pid).identity
+        # Looked at now: once the answer is on its way, the process may become the program at any moment.
+        self._spawn(self._placement.after_exec(who, process_facts.image(pid), to))
 
     def clear_statistics(self, pid: int) -> None:
         """Forget what is known of the CPU use and I/O of a process."""

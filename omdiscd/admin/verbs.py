@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from ipaddress import AddressValueError, IPv4Address
 from typing import Any
 
-from omdiscd.admin.interfaces import Progress
+from omdiscd.admin.interfaces import Destination, Progress
 from omdiscd.admin.nodes import FACTS_VERB, not_configured
 from omdiscd.admin.service import AdminService
 from omdiscd.control.registry import Caller, Registry
@@ -51,6 +51,7 @@ class AdminVerbs:
         registry.add("node.whois", self._whois, "anyone")
         registry.add("process.get", self._process_get, "anyone")
         registry.add("process.set", self._process_set, "owner")
+        registry.add("process.place", self._process_place, "owner")
         registry.add("process.list", self._process_list, "anyone")
         peers.add(FACTS_VERB, self._peer_facts)
         peers.add(PEER_VERB, self._peer_action)
@@ -139,6 +140,13 @@ class AdminVerbs:
         for name, value in wanted.items():
             self._service.processes.set(pid, str(name), value, caller.uid, caller.is_admin)
         return self._service.processes.facts(pid)
+
+    async def _process_place(self, caller: Caller, args: dict[str, Any]) -> dict[str, Any]:
+        pid = whole(args, "pid", caller.pid) or caller.pid
+        self._service.processes.check_owner(pid, caller.uid, caller.is_admin)
+        to: Destination = "balance" if args.get("to") == "balance" else whole(args, "to")
+        self._service.start_placement(pid, to)
+        return {"pid": pid}
 
     async def _process_list(self, _caller: Caller, args: dict[str, Any]) -> dict[str, Any]:
         return {"processes": self._service.processes.listing(args.get("cantmove") is True)}
