@@ -39,7 +39,7 @@ class Shims:
         loop = asyncio.get_running_loop()
         environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}
         environment.update({name: os.environ[name] for name in _PASSED_ON if name in os.environ})
-        shim = subprocess.Popen(
+        shim = subprocess.Popen(  # noqa: ASYNC220 - the start is waited for below, without blocking
             [sys.executable, "-I", "-m", module],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import json
 import logging
 import shutil
@@ -18,7 +19,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from migrated.core.ledger import Recovery, State, recovery
+from migrated.core.ledger import Recovery, recovery
 from migrated.journal import Journal, Record
 from migrated.known import Away, Guest, read_guests
 from migrated.processes import Shims
@@ -45,17 +46,28 @@ Progress = Callable[[dict[str, Any]], Awaitable[None]]
 class Node(Protocol):
     """What the service needs of its daemon."""
 
-    number: int
-    address: str
-    peer_port: int
-    paths: Paths
-    identity: Identity
+    @property
+    def number(self) -> int:
+        """Own node number."""
+
+    @property
+    def address(self) -> str:
+        """Own address in the cluster."""
+
+    @property
+    def peer_port(self) -> int:
+        """The port of every node's daemon."""
+
+    @property
+    def paths(self) -> Paths:
+        """Where this node keeps its files."""
+
+    @property
+    def identity(self) -> Identity:
+        """This node's certificate."""
 
     def address_of(self, node: int) -> str:
         """The address of a live node.  Raises MosixError when it is unknown or down."""
-
-    async def call_peer(self, node: int, verb: str, args: dict[str, Any], timeout_s: float) -> dict[str, Any]:
-        """Ask a verb of another node."""
 
 
 class MigrationService:
@@ -270,7 +282,7 @@ class MigrationService:
             if guest is None:
                 _forget_guest(path.parent)
             else:
-                self._shims.watch(guest.shim_pid, lambda directory=path.parent: _forget_guest(directory))
+                self._shims.watch(guest.shim_pid, functools.partial(_forget_guest, path.parent))
 
 
 def find_process(pid: object) -> ProcessFacts:
@@ -297,6 +309,3 @@ def _forget_guest(directory: Path) -> None:
 
 async def _nobody(_body: dict[str, Any]) -> None:
     return None
-
-
-__all__ = ["Away", "Guest", "MigrationService", "Node", "State", "find_node", "find_process"]

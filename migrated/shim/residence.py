@@ -12,7 +12,9 @@ import socket
 from pathlib import Path
 from typing import Any
 
-from migrated.mfs.server import serve_process_files
+from migrated.mfs.server import serve
+from migrated.mfs.session import Credentials
+from migrated.mfs.view import View
 from migrated.shim.children import Child, fork_child
 from migrated.shim.home_state import Destination, HomeState, Residence
 from migrated.shim.link import connect
@@ -103,7 +105,7 @@ def _serve_files(shim: HomeState, destination: Destination, port: int, hello: He
     assert shim.survey is not None
     facts = shim.survey.facts
     stream = dial(destination.address, port, shim.identity, destination.node, hello)
-    serve_process_files(stream, facts.pid, uid=facts.uid, gid=facts.gid, groups=facts.groups)
+    serve(stream, View(pid=facts.pid, credentials=Credentials(facts.uid, facts.gid, facts.groups)))
     return 0
 
 

@@ -35,6 +35,13 @@ class Administration:
         config = ConfigVerbs(self._node.config, self._node.paths, self.service)
         verbs.add("config.get", config.get, "anyone")
 
+    def refusal_of_guests(self) -> str | None:
+        """Why this node takes no guests now, or None."""
+        settings = self.service.settings
+        if settings.block or settings.drain:
+            return f"Node {self._node.number} takes no guests ({'block' if settings.block else 'drain'} is set)."
+        return None
+
     async def run(self) -> None:
         """Serve until cancelled."""
         async with asyncio.TaskGroup() as tasks:
