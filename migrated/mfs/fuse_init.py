@@ -96,9 +96,7 @@ def agree(offer: InitIn, choice: InitChoice) -> Agreement:
     if offer.major > KERNEL_MAJOR:
         return Agreement(0, InitFlag(0), 0, INIT_OUT.pack(KERNEL_MAJOR, KERNEL_MINOR, *(0,) * 11))
     if offer.major < KERNEL_MAJOR or offer.minor < OLDEST_MINOR:
-        raise VersionRefused(
-            f"the kernel speaks FUSE {offer.major}.{offer.minor}; 7.{OLDEST_MINOR} is needed"
-        )
+        raise VersionRefused(f"the kernel speaks FUSE {offer.major}.{offer.minor}; 7.{OLDEST_MINOR} is needed")
     wanted = choice.flags | InitFlag.INIT_EXT | InitFlag.MAX_PAGES | InitFlag.BIG_WRITES
     if choice.request_timeout_s:
         wanted |= InitFlag.REQUEST_TIMEOUT

@@ -1,7 +1,7 @@
 """Framing of the kernel's FUSE messages: whole requests, replies, names and directory entries.
 
-Pure: it knows nothing of file systems, sockets or /dev/fuse. Messages are self-delimiting (the first four bytes
-are the length), so the same bytes travel over any stream. A malformed message raises WireError.
+Pure: it knows nothing of file systems, sockets or /dev/fuse. Messages are self-delimiting (the first four
+bytes are the length), so the same bytes travel over any stream. A malformed message raises WireError.
 """
 
 from __future__ import annotations

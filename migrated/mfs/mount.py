@@ -1,7 +1,7 @@
 """Mounting a FUSE file system without libfuse, and taking it away again.
 
-Owns: opening /dev/fuse, mount(2) with the descriptor, detaching. The descriptor is the file system: when its last
-copy is closed the kernel aborts the connection and every waiting process gets an error instead of hanging.
+Owns: opening /dev/fuse, mount(2) with the descriptor, detaching. The descriptor is the file system: when its
+last copy is closed the kernel aborts the connection and every waiting process gets an error, none hangs.
 It never touches a path below the mount point (that would wait for ourselves).
 """
 

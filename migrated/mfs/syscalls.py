@@ -1,7 +1,7 @@
 """System calls that Python's os module lacks, by ctypes.
 
-Owns: mount, umount2, setns, unshare, chroot-side prctl, renameat2, fallocate, utimensat, getdents64, setfsuid and
-setfsgid. Each wrapper raises OSError with the kernel's errno; none of them keeps state or decides anything.
+Owns: mount, umount2, setns, unshare, prctl, renameat2, fallocate, utimensat, getdents64, setfsuid and setfsgid.
+Each wrapper raises OSError with the kernel's errno; none of them keeps state or decides anything.
 """
 
 from __future__ import annotations
