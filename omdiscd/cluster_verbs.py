@@ -1,4 +1,4 @@
-"""The verbs `showmap`, `status` and `peers`, and the peer verb `ping`.
+"""The verbs `showmap` and `status`, and the peer verb `ping`.
 
 Owns what the daemon tells about its cluster. Facts only; the commands decide how they look.
 """
@@ -17,6 +17,7 @@ from omdiscd.control.server import ControlServer
 from omdiscd.io.peer_server import PeerCaller, PeerRegistry, PeerServer
 from omdiscd.membership import Membership
 from omdiscd.node import MemberView, Node
+from omdiscd.settings import Settings
 from omprotocol.cluster_key import fingerprint
 
 
@@ -24,13 +25,19 @@ class ClusterVerbs:
     """A service (see `service.Service`) that only answers."""
 
     def __init__(
-        self, node: Node, membership: Membership, peers: PeerServer, control: ControlServer, key: bytes
+        self,
+        node: Node,
+        membership: Membership,
+        peers: PeerServer,
+        control: ControlServer,
+        settings: Settings,
     ) -> None:
         self._node = node
+        self._table = settings.numbering.table
         self._membership = membership
         self._peers = peers
         self._control = control
-        self._fingerprint = fingerprint(key)
+        self._fingerprint = fingerprint(settings.key)
         self._started = time.monotonic()
 
     def register(self, verbs: Registry, peer_verbs: PeerRegistry) -> None:
@@ -54,10 +61,16 @@ class ClusterVerbs:
         for view in self._node.members():
             if view.state != "joining":
                 entries += _rows(view.node, view.addresses, view.state)
+        if self._table is not None:
+            known = {entry["node"] for entry in entries}
+            silent = ((node, str(a)) for node, a in self._table.nodes() if node not in known)
+            for node, address in silent:
+                entries += _rows(node, (address,), "unknown")
         return {
             "node": self._node.own_node,
             "claimed": self._node.number,
             "state": self._node.state.value,
+            "is_static": self._table is not None,
             "taken_by": str(IPv4Address(rival.address)) if rival is not None else None,
             "entries": sorted(entries, key=lambda entry: (entry["node"], entry["count"] is None)),
         }

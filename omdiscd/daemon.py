@@ -16,13 +16,14 @@ import time
 from collections.abc import Callable
 from ipaddress import IPv4Address
 from random import SystemRandom
+from typing import Any
 
 from omdiscd import __version__, logs
 from omdiscd.admin.plugin import Administration
 from omdiscd.cluster_verbs import ClusterVerbs
 from omdiscd.config import Config
 from omdiscd.control.credentials import admin_group_id
-from omdiscd.control.registry import Registry
+from omdiscd.control.registry import Caller, Registry
 from omdiscd.control.server import ControlServer
 from omdiscd.core.discovery import Discovery
 from omdiscd.core.member import Member, MemberState, Timings
@@ -31,8 +32,10 @@ from omdiscd.io.interfaces import Interface, present_interfaces
 from omdiscd.io.peer_server import PeerRegistry, PeerServer
 from omdiscd.io.sd_notify import notify, watchdog_period_s
 from omdiscd.membership import Membership
+from omdiscd.migration import Migration
 from omdiscd.node import Node, view_of
 from omdiscd.service import Service
+from omdiscd.settings import Settings
 from omdiscd.wire.header import BOOT_ID_BYTES
 from omdiscd.wire.messages import Announce
 from omdiscd.wire.seal import Opener, Sealer
@@ -42,6 +45,7 @@ from omprotocol.paths import Paths
 
 log = logging.getLogger(__name__)
 
+ANY_ADDRESS = "0.0.0.0"
 STARTING_S = 20.0
 """How long all servers together may take to be ready."""
 
@@ -51,56 +55,60 @@ class Leaving(Exception):
 
 
 class Daemon:
-    """One daemon on `interfaces` (names, the primary first)."""
+    """One life of the daemon. `reread` returns the settings as they are on disk now, or raises MosixError."""
 
-    def __init__(self, config: Config, paths: Paths, key: bytes, interfaces: tuple[str, ...]) -> None:
-        """Put the parts together. Raises MosixError `no-address` when no interface has an address."""
-        network = config.network
-        found = present_interfaces(interfaces, network.address)
+    def __init__(self, settings: Settings, paths: Paths, reread: Callable[[], Settings]) -> None:
+        """Put the parts together. Raises MosixError when the network of the settings cannot be used."""
+        config, key, network = settings.config, settings.key, settings.config.network
+        found = present_interfaces(settings.interfaces, network.address)
         if not found:
-            raise _no_address(interfaces)
-        now, rng, primary = time.monotonic(), SystemRandom(), found[0].address
-        number = primary & 0xFFFF
-        if not number:
-            message = f"The address {IPv4Address(primary)} gives node number 0, which is not possible."
-            raise MosixError("bad-address", message, EXIT_FAILED)
+            raise _no_address(settings.interfaces)
+        number, found = settings.numbering.own(found)
         boot_id = os.urandom(BOOT_ID_BYTES)
+        known = (*(int(IPv4Address(seed)) for seed in network.seeds), *settings.numbering.seeds(number))
         self.discovery = Discovery(
             number,
             boot_id,
             _announcement(config, found),
-            lambda address: address & 0xFFFF,
-            rng,
-            now,
+            settings.numbering.number_of,
+            SystemRandom(),
+            time.monotonic(),
             timings=_timings(config),
-            seeds=tuple((int(IPv4Address(seed)), network.gossip_port) for seed in network.seeds),
+            seeds=tuple((address, network.gossip_port) for address in known),
             uses_multicast=network.multicast,
         )
-        self.node = Node(self.discovery, Identity.create(key, number), str(IPv4Address(primary)), config, paths)
+        address = str(IPv4Address(found[0].address))
+        self.node = Node(self.discovery, Identity.create(key, number), address, config, paths)
         self.membership = Membership(
             self.discovery,
             Sealer(key, network.label, number, boot_id),
             Opener(key, network.label),
-            lambda: present_interfaces(interfaces, network.address),
+            lambda: present_interfaces(settings.interfaces, network.address),
             config.membership.period_s,
             self._member_changed,
         )
         self.verbs = Registry()
         self.peer_verbs = PeerRegistry()
         self.control = ControlServer(paths.control_socket, self.verbs, admin_group_id())
-        listen_on = network.address or "0.0.0.0"
         context = server_context(self.node.identity)
-        self.peers = PeerServer(listen_on, network.peer_port, context, self.peer_verbs)
+        self.peers = PeerServer(network.address or ANY_ADDRESS, network.peer_port, context, self.peer_verbs)
         self.services: list[Service] = [
-            ClusterVerbs(self.node, self.membership, self.peers, self.control, key),
-            Administration(self.node),
+            ClusterVerbs(self.node, self.membership, self.peers, self.control, settings),
+            administration := Administration(self.node, migration := Migration(self.node)),
+            migration,
         ]
+        migration.refuse_guests_when(administration.refusal_of_guests)
+        self._settings = settings
+        self._reread = reread
+        self._stop = asyncio.Event()
+        self._is_to_return = False
 
-    async def run(self, on_ready: Callable[[], None]) -> None:
-        """Serve until SIGTERM or SIGINT, then leave the cluster and return.
+    async def run(self, on_ready: Callable[[], None]) -> bool:
+        """Serve until told to end, then leave the cluster. True: start another life with the new settings.
 
         `on_ready` is called once everything serves. Raises AddressChanged, MosixError, OSError.
         """
+        self.verbs.add("reload", self._reload_verb, "admin")
         for service in self.services:
             service.register(self.verbs, self.peer_verbs)
         network = self.node.config.network
@@ -108,24 +116,24 @@ class Daemon:
         take = self.membership.take
         sockets = DatagramSockets(network.group, ports, network.multicast_ttl, take, network.multicast)
         loop = asyncio.get_running_loop()
-        stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, stop.set)
-        loop.add_signal_handler(signal.SIGHUP, self._reload)
+            loop.add_signal_handler(number, self._stop.set)
+        loop.add_signal_handler(signal.SIGHUP, self._hang_up)
         loop.add_signal_handler(signal.SIGUSR1, _toggle_debug)
         try:
             async with asyncio.TaskGroup() as group:
                 await self._start(group, sockets)
                 on_ready()
                 group.create_task(_feed_watchdog(), name="watchdog")
-                await stop.wait()
-                notify("STOPPING=1")
+                await self._stop.wait()
+                notify("RELOADING=1" if self._is_to_return else "STOPPING=1")
                 self.membership.leave()
                 raise Leaving
         except* Leaving:
             log.info("daemon.exiting")
         finally:
             sockets.close()
+        return self._is_to_return
 
     async def _start(self, group: asyncio.TaskGroup, sockets: DatagramSockets) -> None:
         ready = [asyncio.Event() for _ in range(3)]
@@ -146,9 +154,23 @@ class Daemon:
             except Exception:
                 log.exception("daemon.service_failed", extra={"service": type(service).__name__})
 
-    def _reload(self) -> None:
+    def _reload(self) -> bool:
+        """Read the settings anew; True when they changed, and this life ends. Raises MosixError."""
         self.control.admin_gid = admin_group_id()
-        log.info("daemon.reloaded")
+        if self._reread() == self._settings:
+            return False
+        self._is_to_return = True
+        self._stop.set()
+        return True
+
+    def _hang_up(self) -> None:
+        try:
+            log.info("daemon.reloaded", extra={"changed": self._reload()})
+        except MosixError as error:
+            log.error("daemon.reload_failed", extra={"error": error.message})
+
+    async def _reload_verb(self, _caller: Caller, _args: dict[str, Any]) -> dict[str, Any]:
+        return {"changed": self._reload()}
 
 
 def _announcement(config: Config, found: list[Interface]) -> Announce:

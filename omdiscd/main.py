@@ -8,22 +8,22 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging
+import os
 import resource
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-import msgspec
 import uvloop
 
 from omdiscd import __version__, config, logs
 from omdiscd.daemon import Daemon
 from omdiscd.io.background import to_background
-from omdiscd.io.interfaces import default_interface
 from omdiscd.io.run_directory import PidFile, make_directory
 from omdiscd.io.sd_notify import notify
 from omdiscd.membership import AddressChanged
+from omdiscd.settings import Options, Settings, load_config_and_interfaces, load_settings
 from omprotocol import cluster_key
 from omprotocol.errors import EXIT_FAILED, EXIT_OK, MosixError
 from omprotocol.paths import Paths
@@ -44,18 +44,20 @@ class _Parser(argparse.ArgumentParser):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status."""
-    options = _parser().parse_args(arguments)
+    given = _parser().parse_args(arguments)
+    options = Options(given.interface, given.multicast_ttl)
     report: Callable[[str], None] = _report_in_foreground
     try:
         paths = Paths.from_environment()
-        settings, interfaces = _settings(options, paths)
+        load_config_and_interfaces(options, paths)
         for directory in (paths.run_dir, paths.state_dir, paths.etc_dir):
             make_directory(directory)
-        key = _key(paths.cluster_key)
-        if not options.nodaemon:
+        _make_missing_key(paths.cluster_key)
+        settings = load_settings(options, paths)
+        if not given.nodaemon:
             PidFile(paths.pid_file).close()  # so that a second daemon is refused before it goes out of sight
             report = to_background()
-        logs.start_logging(is_background=not options.nodaemon)
+        logs.start_logging(is_background=not given.nodaemon)
         pid_file = PidFile(paths.pid_file)
     except MosixError as error:
         report(error.message)
@@ -64,18 +66,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         report(str(error))
         return EXIT_FAILED
     try:
-        return _serve(settings, paths, key, interfaces, report)
+        return _serve(settings, paths, lambda: load_settings(options, paths), report)
     finally:
         pid_file.close()
 
 
-def _serve(
-    settings: config.Config,
-    paths: Paths,
-    key: bytes,
-    interfaces: tuple[str, ...],
-    report: Callable[[str], None],
-) -> int:
+def _serve(settings: Settings, paths: Paths, reread: Callable[[], Settings], report: Callable[[str], None]) -> int:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core file would hold the cluster key
 
     def ready() -> None:
@@ -84,42 +80,36 @@ def _serve(
 
     while True:
         try:
-            failure = _one_life(settings, paths, key, interfaces, ready)
+            if not _one_life(settings, paths, reread, ready):
+                return EXIT_OK
+            settings = reread()
+        except AddressChanged:
+            log.warning("daemon.address_changed")
+        except (MosixError, OSError) as error:
+            text = error.message if isinstance(error, MosixError) else f"Unable to initialize network: {error}"
+            report(text)
+            log.error("daemon.failed", extra={"error": text})
+            return EXIT_FAILED
         except Exception:
             log.exception("daemon.crashed")
             report("it failed on an error of its own: see its log")
             return EXIT_FAILED
-        if failure is None:
-            return EXIT_OK
-        if isinstance(failure, AddressChanged):
-            log.warning("daemon.address_changed")
-            continue
-        text = failure.message if isinstance(failure, MosixError) else f"Unable to initialize network: {failure}"
-        report(text)
-        log.error("daemon.failed", extra={"error": text})
-        return EXIT_FAILED
 
 
-def _one_life(
-    settings: config.Config,
-    paths: Paths,
-    key: bytes,
-    interfaces: tuple[str, ...],
-    ready: Callable[[], None],
-) -> Exception | None:
+def _one_life(settings: Settings, paths: Paths, reread: Callable[[], Settings], ready: Callable[[], None]) -> bool:
+    """Run one daemon to its end; True when another is to follow. Raises what ended it, never a group of
+    known errors.
+    """
+    daemon = Daemon(settings, paths, reread)
+    log.info("daemon.starting", extra={"node": daemon.node.number, "address": daemon.node.address})
     try:
-        daemon = Daemon(settings, paths, key, interfaces)
-        log.info("daemon.starting", extra={"node": daemon.node.number, "address": daemon.node.address})
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(daemon.run(ready))
-    except (AddressChanged, MosixError, OSError) as error:
-        return error
+            return runner.run(daemon.run(ready))
     except ExceptionGroup as group:
         known = group.subgroup((AddressChanged, MosixError, OSError))
         if known is None:
             raise
-        return _first(known)
-    return None
+        raise _first(known) from group
 
 
 def _first(group: BaseExceptionGroup[Exception]) -> Exception:
@@ -127,27 +117,14 @@ def _first(group: BaseExceptionGroup[Exception]) -> Exception:
     return _first(first) if isinstance(first, BaseExceptionGroup) else first
 
 
-def _settings(options: argparse.Namespace, paths: Paths) -> tuple[config.Config, tuple[str, ...]]:
-    settings = config.load_config(paths.config_file)
-    network = settings.network
-    if options.multicast_ttl is not None:
-        network = msgspec.structs.replace(network, multicast_ttl=options.multicast_ttl)
-    interfaces = options.interface or network.interfaces or (default_interface(),)
-    return msgspec.structs.replace(settings, network=network), tuple(interfaces)
-
-
-def _key(path: Path) -> bytes:
-    try:
-        return cluster_key.load(path)
-    except MosixError as error:
-        if error.code != "no-key":
-            raise
-    key = cluster_key.make(path)
+def _make_missing_key(path: Path) -> None:
+    if os.path.lexists(path):
+        return
+    cluster_key.make(path)
     sys.stderr.write(
         f"omdiscd: made a new cluster key, {path}. This node is a cluster of its own until all nodes "
         "have the same key: copy the file to the others.\n"
     )
-    return key
 
 
 def _report_in_foreground(error: str) -> None:

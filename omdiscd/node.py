@@ -17,6 +17,7 @@ from typing import Any
 from omdiscd.config import Config
 from omdiscd.core.claim import ClaimState
 from omdiscd.core.discovery import Discovery
+from omdiscd.core.gossip_payload import GossipPayload
 from omdiscd.core.member import Member
 from omprotocol.certificates import Identity, client_context
 from omprotocol.errors import EXIT_FAILED, EXIT_NOT_FOUND, MosixError, PeerUnreachable
@@ -68,6 +69,10 @@ class Node:
     def own_node(self) -> int:
         """The number this node holds; 0 while it holds none."""
         return self.number if self.state is ClaimState.ACTIVE else 0
+
+    def use_gossip(self, payload: GossipPayload) -> None:
+        """Let `payload` travel with pulses and gossip from now on; see `core.gossip_payload`."""
+        self._discovery.speech.payload = payload
 
     def members(self) -> list[MemberView]:
         """Return all other nodes that are remembered, by number, the dead included."""

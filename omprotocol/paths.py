@@ -61,3 +61,8 @@ class Paths:
     def config_file(self) -> Path:
         """The configuration of the daemon."""
         return self.etc_dir / "openmosix.toml"
+
+    @property
+    def map_file(self) -> Path:
+        """The static node map; while it exists, the map and not the discovery rule gives node numbers."""
+        return self.etc_dir / "openmosix.map"

@@ -19,7 +19,6 @@ from omdiscd.core.claim import REPORT_S, Claim, ClaimState, Rival
 from omdiscd.core.digest import Hearsay
 from omdiscd.core.effects import Effect, Report, Send
 from omdiscd.core.failure_detector import FailureDetector
-from omdiscd.core.gossip_payload import GossipPayload, NoPayload
 from omdiscd.core.member import Member, MemberState, Timings
 from omdiscd.core.replay_window import ReplayWindow
 from omdiscd.core.roster import Roster
@@ -65,7 +64,6 @@ class Discovery:
         rng: Random,
         now: float,
         timings: Timings | None = None,
-        payload: GossipPayload | None = None,
         seeds: tuple[tuple[int, int], ...] = (),
         uses_multicast: bool = True,
     ) -> None:
@@ -78,11 +76,9 @@ class Discovery:
         self.claim = Claim(boot_id, timings.joining_s, now)
         self.detector = FailureDetector(node, self.roster, timings, rng, self._out, now)
         self.detector.uses_multicast = uses_multicast
-        self.payload = payload or NoPayload()
         self._hearsay = Hearsay(node, self.roster, self.detector, timings)
         channels = Channels(tuple(seeds), uses_multicast)
         self.speech = Speech(self.claim, self.roster, self._hearsay, me, channels, timings, rng, self._out, now)
-        self.speech.payload = self.payload
         self._number_of = number_of
         self._timings = timings
         self._challenges = Challenges(rng)
@@ -152,10 +148,10 @@ class Discovery:
         match message:
             case Pulse():
                 self._hold(member, message.incarnation, message.active_ms, now)
-                self.payload.absorb(member.node, message.payload, now)
+                self.speech.payload.absorb(member.node, message.payload, now)
             case Gossip():
                 self._hold(member, message.incarnation, message.active_ms, now)
-                self.payload.absorb(member.node, message.payload, now)
+                self.speech.payload.absorb(member.node, message.payload, now)
                 if message.wants_answer and self.claim.state is ClaimState.ACTIVE:
                     self.speech.gossip_to(member.node, source.address, source.port, False, now)
             case Digest():

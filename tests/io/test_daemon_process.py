@@ -14,6 +14,8 @@ import pytest
 from omdiscd.wire.header import MAGIC, Header, pack_header
 from omdiscd.wire.messages import Leave, encode_message
 from omdiscd.wire.seal import Sealer, key_id
+from omprotocol import control
+from omprotocol.errors import MosixError
 from tests.support.daemons import DEADLINE_S, GOSSIP_PORT, KEY, OneDaemon
 
 
@@ -213,6 +215,27 @@ def test_in_the_background_the_command_returns_when_the_daemon_serves(one: OneDa
         os.close(descriptor)
     assert not one.paths.pid_file.exists()
     assert one.run("moscmd.showmap").returncode == 6
+
+
+def test_a_static_map_gives_the_numbers_and_a_reload_takes_it(one: OneDaemon, two: OneDaemon) -> None:
+    one.start()
+    two.start()
+    text = f"700 {one.address} 1\n# a comment\n900 {two.address} 1\n33 10.9.9.9 2\n"
+    for daemon in (one, two):
+        daemon.paths.map_file.write_text(text)
+        assert control.request("reload", timeout_s=DEADLINE_S, paths=daemon.paths) == {"changed": True}
+    one.wait_for_state(900, "alive")
+    two.wait_for_state(700, "alive")
+    rows = one.run("moscmd.showmap", "--all").stdout.splitlines()
+    assert rows[0] == "My Node-Id: 0x02bc"
+    assert [row.split()[0] for row in rows[4:]] == ["0x0021", "0x0022", "0x02bc", "0x0384"]
+    assert len(one.run("moscmd.showmap").stdout.splitlines()) == 6
+
+    one.paths.map_file.write_text("1 10.9.9.9 1\n1 10.9.9.8 1\n")
+    with pytest.raises(MosixError) as refused:
+        control.request("reload", timeout_s=DEADLINE_S, paths=one.paths)
+    assert refused.value.code == "bad-map"
+    assert one.status()["node"] == 700
 
 
 @pytest.mark.root
