@@ -16,7 +16,6 @@ import signal
 import socket
 import struct
 import termios
-from pathlib import Path
 from typing import Any, NoReturn
 
 from omlab import kernel
@@ -98,7 +97,7 @@ class Init:
             _send(caller, {"error": str(error)})
             return
         if pid == 0:
-            _become(request, descriptors, terminal, [self._listener.fileno(), master])
+            _become(request, descriptors, terminal)
         self._callers[pid] = caller
         if request.get("tied"):
             self._tied[caller] = pid
@@ -147,48 +146,29 @@ def _signal_group(pid: int, number: int) -> None:
         pass
 
 
-def _become(request: dict[str, Any], passed: list[int], terminal: int, unwanted: list[int]) -> NoReturn:
+def _become(request: dict[str, Any], passed: list[int], terminal: int) -> NoReturn:
     """In the child: turn into the requested program. Reports a failure on its standard error, status 127."""
     try:
         signal.set_wakeup_fd(-1)
         os.setsid()
-        user = request.get("user")
-        home = "/root"
+        user, home = request.get("user"), "/root"
+        # The first one closes by itself when the program has taken over: the caller waits for that.
+        started = fcntl.fcntl(passed[0], fcntl.F_DUPFD_CLOEXEC, 64)
+        places = request["stdio"]
         if user:
             entry = pwd.getpwnam(user)
             home = entry.pw_dir
-        places = request["stdio"]
-        # The first one closes by itself when the program has taken over: the caller waits for that.
-        started = fcntl.fcntl(passed[0], fcntl.F_DUPFD_CLOEXEC, 64)
-        pool = passed[1:]
-        chosen = []
-        for number, place in enumerate(places):
-            if place == "terminal":
-                chosen.append(terminal)
-            elif place == "passed":
-                chosen.append(pool.pop(0))
-            else:
-                flags = os.O_RDONLY if number == 0 else os.O_WRONLY | os.O_CREAT | os.O_APPEND
-                chosen.append(os.open(place, flags, 0o644))
-        high = [fcntl.fcntl(descriptor, fcntl.F_DUPFD, 64) for descriptor in chosen]
-        for number, descriptor in enumerate(high):
-            os.dup2(descriptor, number)
+            if terminal >= 0:
+                os.fchown(terminal, entry.pw_uid, 5)
+            os.initgroups(user, entry.pw_gid)
+            os.setresgid(entry.pw_gid, entry.pw_gid, entry.pw_gid)
+            os.setresuid(entry.pw_uid, entry.pw_uid, entry.pw_uid)
+        _take_descriptors(places, passed[1:], terminal)
         os.closerange(3, started)
         os.closerange(started + 1, 4096)
         if "terminal" in places:
             fcntl.ioctl(places.index("terminal"), termios.TIOCSCTTY, 0)
-        environment = {
-            "HOME": home,
-            "USER": user or "root",
-            "LOGNAME": user or "root",
-            **request["environment"],
-        }
-        if user:
-            for descriptor in {number for number, place in enumerate(places) if place == "terminal"}:
-                os.fchown(descriptor, entry.pw_uid, 5)
-            os.initgroups(user, entry.pw_gid)
-            os.setresgid(entry.pw_gid, entry.pw_gid, entry.pw_gid)
-            os.setresuid(entry.pw_uid, entry.pw_uid, entry.pw_uid)
+        environment = {"HOME": home, "USER": user or "root", "LOGNAME": user or "root", **request["environment"]}
         os.chdir(request.get("directory") or home)
         os.umask(0o022)
         kernel.reset_signals()
@@ -198,12 +178,18 @@ def _become(request: dict[str, Any], passed: list[int], terminal: int, unwanted:
     os._exit(127)
 
 
-def read_pid_namespace(pid: int) -> list[int]:
-    """PIDs of a process in every PID namespace from ours to its own; empty when it is gone."""
-    try:
-        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-            if line.startswith("NSpid:"):
-                return [int(number) for number in line.split()[1:]]
-    except OSError:
-        pass
-    return []
+def _take_descriptors(places: list[str], passed: list[int], terminal: int) -> None:
+    """Make 0, 1 and 2 of what the request names: "terminal", "passed" (in order), or a path to open."""
+    chosen = []
+    for number, place in enumerate(places):
+        if place == "terminal":
+            chosen.append(terminal)
+        elif place == "passed":
+            chosen.append(passed.pop(0))
+        else:
+            flags = os.O_RDONLY if number == 0 else os.O_WRONLY | os.O_CREAT | os.O_APPEND
+            chosen.append(os.open(place, flags, 0o644))
+    # Out of the way first: one of them may itself be 0, 1 or 2.
+    high = [fcntl.fcntl(descriptor, fcntl.F_DUPFD, 64) for descriptor in chosen]
+    for number, descriptor in enumerate(high):
+        os.dup2(descriptor, number)
