@@ -1,13 +1,18 @@
 """Dumps that fail: the reason is told and the process is as before."""
 
+import os
+import shutil
 import socket
+import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from migrated.criu.dump import DumpRequest, run_dump, start_dump
 from migrated.criu.error import CriuError
+from migrated.criu.images import tasks
 from migrated.criu.kdat import KDAT_PATH, ensure_kdat
 from migrated.criu.place import find_criu
 from tests.support.guest_lab import Guest, PageStream
@@ -75,6 +80,29 @@ def test_a_page_server_whose_stream_breaks_says_so(tmp_path: Path) -> None:
 
     with pytest.raises(CriuError, match="could not receive the memory"):
         broken()
+
+
+def test_a_user_s_process_is_dumped_from_a_thread_with_a_strict_umask(tmp_path: Path) -> None:
+    directory = Path(tempfile.mkdtemp())
+    directory.chmod(0o755)
+    (directory / "home").mkdir()
+    previous = os.umask(0o077)
+    try:
+        guest = Guest(directory / "home", 1000)
+        try:
+            guest.freeze()
+            wanted = request(guest, tmp_path / "images")
+            wanted.uid = wanted.gid = 1000
+            with ThreadPoolExecutor(1) as pool:
+                outcome = pool.submit(run_dump, wanted).result()
+            assert outcome.images_dir == wanted.images_dir
+            assert [task.pid for task in tasks(wanted.images_dir)] == [guest.pid]
+            still_frozen_then_sane(guest)
+        finally:
+            guest.close()
+    finally:
+        os.umask(previous)
+        shutil.rmtree(directory)
 
 
 def test_memory_does_not_touch_the_images_directory(guest: Guest, tmp_path: Path) -> None:

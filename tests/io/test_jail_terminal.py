@@ -126,6 +126,12 @@ def test_the_terminal_has_its_name_of_home(
         assert jail.tty_master_fd is not None
         os.write(jail.tty_master_fd, b"typed\n")
         assert guest.ask(f"os.read({home.slave}, 100)") == b"typed\n"
+        for wanted in (False, True):
+            jail.send("foreground", value=wanted)
+            jail.send("offsets")
+            jail.wait_for("offsets", timeout_s=LIMIT_S)
+            group = guest.pid if wanted else jail.spec.sid
+            assert guest.ask(f"os.tcgetpgrp({home.slave})") == group
         jail.freeze(LIMIT_S)
         jail.send("dump", name="next", external=[ready["tty_key"]], timeout_s=60)
         done = jail.wait_for("dumped", "dump-failed", timeout_s=LIMIT_S)

@@ -41,6 +41,7 @@ check = hash(bytes(secret["b"])), sum(secret["a"])
 signals = []
 for number in (signal.SIGUSR1, signal.SIGUSR2, 40):
     signal.signal(number, lambda n, _: signals.append(n))
+signal.pthread_sigmask(signal.SIG_BLOCK, [41])  # before there is a thread that would take it
 def beat():
     n = 0
     while True:
@@ -52,6 +53,27 @@ def ids():
     return dict(pid=os.getpid(), ppid=os.getppid(), pgid=os.getpgid(0), sid=os.getsid(0), uids=os.getresuid(),
                 gids=os.getresgid(), groups=sorted(os.getgroups()), threads=len(os.listdir("/proc/self/task")),
                 host=os.uname().nodename, nice=os.nice(0))
+def family():
+    # A child in a session of its own that ends with 5 when told, and a child of that, which outlives it.
+    global child, grandchild, tell
+    reader, tell = os.pipe()
+    told, said = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(tell)
+        os.setsid()
+        own = os.fork()
+        if own == 0:
+            signal.pause()
+        os.write(said, str(own).encode())
+        os.read(reader, 1)
+        os._exit(5)
+    os.close(reader)
+    grandchild = int(os.read(told, 20))
+    return child, grandchild
+def end_child():
+    os.close(tell)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 def sane():
     return (hash(bytes(secret["b"])), sum(secret["a"])) == check
 answers.write("ready\n")
@@ -81,6 +103,7 @@ class Guest:
         self.beats.write_bytes(bytes(8))
         for path in (self.log, self.beats):
             path.chmod(0o666)
+        self.descendants: tuple[int, ...] = ()
         self.cgroup = GuestCgroup.create(f"{secrets.token_hex(8)}")
         self.stdin_read, self.to_guest = os.pipe()
         self.from_guest, self.stdout_write = os.pipe()
@@ -142,7 +165,8 @@ class Guest:
         return int.from_bytes(self.beats.read_bytes(), "little")
 
     def freeze(self) -> None:
-        (Path(self.cgroup.path) / "cgroup.procs").write_text(str(self.pid))
+        for pid in (self.pid, *self.descendants):
+            (Path(self.cgroup.path) / "cgroup.procs").write_text(str(pid))
         self.cgroup.freeze(LIMIT_S)
 
     def dump(self, images: Path, external: list[str] | None = None, streamed: bool = False) -> None:
@@ -191,7 +215,11 @@ class Guest:
 
     def close(self) -> None:
         self.cgroup.thaw()
-        for pid in self._family():
+        try:
+            signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        for pid in (*self._family(), *self.descendants):
             try:
                 os.kill(pid, signal.SIGKILL)
             except ProcessLookupError:
