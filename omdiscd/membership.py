@@ -14,9 +14,10 @@ from collections import Counter
 from collections.abc import Callable
 from ipaddress import IPv4Address
 
-from omdiscd.core.discovery import Discovery, Source
+from omdiscd.core.discovery import Discovery
 from omdiscd.core.effects import Effect, MemberChanged, Multicast, Report, Send
 from omdiscd.core.member import Member, MemberState
+from omdiscd.core.strangers import Source
 from omdiscd.io.datagrams import DatagramSockets
 from omdiscd.io.interfaces import Interface
 from omdiscd.io.link_watch import LinkWatch

@@ -8,28 +8,25 @@ Never parses bytes and never reads a clock.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass
 from random import Random
 
 import msgspec
 
-from omdiscd.core.challenges import Challenges
-from omdiscd.core.claim import REPORT_S, Claim, ClaimState, Rival
+from omdiscd.core.claim import Claim, ClaimState
 from omdiscd.core.digest import Hearsay
-from omdiscd.core.effects import Effect, Report, Send
+from omdiscd.core.effects import Effect, Send
 from omdiscd.core.failure_detector import FailureDetector
 from omdiscd.core.member import Member, MemberState, Timings
 from omdiscd.core.replay_window import ReplayWindow
+from omdiscd.core.rivalry import Rivalry
 from omdiscd.core.roster import Roster
 from omdiscd.core.speech import Channels, Speech
+from omdiscd.core.strangers import NumberOf, Source, Strangers
 from omdiscd.wire.header import Header
 from omdiscd.wire.messages import (
     Ack,
     Announce,
-    Answer,
     Challenge,
-    Conflict,
     Digest,
     Gossip,
     Leave,
@@ -39,17 +36,6 @@ from omdiscd.wire.messages import (
     Pulse,
     Suspect,
 )
-
-NumberOf = Callable[[int], int | None]
-"""From an address to the node number it must have; None: no node of this cluster."""
-
-
-@dataclass(frozen=True)
-class Source:
-    """Where a datagram came from: IPv4 as an integer, UDP port."""
-
-    address: int
-    port: int
 
 
 class Discovery:
@@ -79,9 +65,9 @@ class Discovery:
         self._hearsay = Hearsay(node, self.roster, self.detector, timings)
         channels = Channels(tuple(seeds), uses_multicast)
         self.speech = Speech(self.claim, self.roster, self._hearsay, me, channels, timings, rng, self._out, now)
-        self._number_of = number_of
+        self._strangers = Strangers(self.speech, number_of, rng, self._out, self.counts)
+        self._rivalry = Rivalry(node, self.claim, self.speech, self._strangers, self._out, self.counts)
         self._timings = timings
-        self._challenges = Challenges(rng)
 
     def start(self, now: float) -> list[Effect]:
         """Say for the first time that this node is there."""
@@ -93,7 +79,7 @@ class Discovery:
         calls.
         """
         self.detector.tick(now, expected_s)
-        self._judge_claim(now)
+        self._rivalry.judge(now)
         self.speech.tick(now)
         self.roster.forget(now - self._timings.forget_s)
         return self._drain()
@@ -117,17 +103,17 @@ class Discovery:
         elif to != self.node:
             self.counts["misdirected"] += 1
         elif header.node == self.node:
-            self._from_rival(header, message, source, now)
+            self._rivalry.hear(header, message, source, now)
         else:
             self._from_node(header, message, source, now)
         return self._drain()
 
-    # --- members ---
-
     def _from_node(self, header: Header, message: Message, source: Source, now: float) -> None:
         member = self.roster.get(header.node)
         if member is None or member.boot_id != header.boot_id:
-            self._from_unknown(header, message, source, now)
+            announce = self._strangers.hear(header, message, source, now)
+            if announce is not None:
+                self._admit(header, announce, now)
             return
         if not member.window.accept(header.counter):
             self.counts["replayed"] += 1
@@ -135,7 +121,7 @@ class Discovery:
         if member.state is MemberState.LEFT:
             return
         if isinstance(message, Announce):
-            if not self._is_true(message, header.node, source):
+            if not self._strangers.is_true(message, header.node, source):
                 return
             self._update(member, message, now)
         elif source.address not in member.addresses:
@@ -156,13 +142,14 @@ class Discovery:
                     self.speech.gossip_to(member.node, source.address, source.port, False, now)
             case Digest():
                 for entry in self._hearsay.absorb(message.entries, now):
-                    self._challenge(entry.node, entry.boot_id, Source(entry.address, entry.gossip_port), now)
+                    at = Source(entry.address, entry.gossip_port)
+                    self._strangers.challenge(entry.node, entry.boot_id, at, now)
                 if message.wants_answer:
                     self.speech.digest_to(member.node, source.address, source.port, False, now)
             case Leave():
                 self.roster.set_state(member, MemberState.LEFT, now)
             case Challenge():
-                self._answer(member.node, message.nonce, source, now)
+                self._strangers.answer(member.node, message.nonce, source, now)
             case Ping():
                 ack = Ack(member.node, message.asker, self.node, self.boot_id, message.sequence)
                 self._send(source, ack)
@@ -190,15 +177,6 @@ class Discovery:
         member.name, member.version = announce.name, announce.version
         self._hold(member, announce.incarnation, announce.active_ms, now)
 
-    def _is_true(self, announce: Announce, node: int, source: Source) -> bool:
-        if source.address not in announce.addresses:
-            self.counts["wrong_source"] += 1
-            return False
-        if self._number_of(announce.addresses[0]) != node:
-            self.counts["wrong_number"] += 1
-            return False
-        return True
-
     def _ping_for(self, asker: Member, request: PingRequest) -> None:
         target = self.roster.get(request.target)
         if target is not None and target.node != asker.node:
@@ -222,32 +200,7 @@ class Discovery:
         if member is not None and member.boot_id == notice.boot_id:
             self.detector.accused(member, accuser.node, notice.incarnation, now)
 
-    # --- strangers: authentic, but not known to live ---
-
-    def _from_unknown(self, header: Header, message: Message, source: Source, now: float) -> None:
-        if isinstance(message, Answer):
-            if self._challenges.passes(header.node, header.boot_id, message.nonce, now):
-                self._admit(header, message.announce, source, now)
-            else:
-                self.counts["stale_answer"] += 1
-            return
-        if isinstance(message, Challenge):
-            self._answer(header.node, message.nonce, source, now)
-        self._challenge(header.node, header.boot_id, source, now)
-
-    def _challenge(self, node: int, boot_id: bytes, source: Source, now: float) -> None:
-        nonce = self._challenges.give(node, boot_id, now)
-        if nonce is not None:
-            self.counts["challenged"] += 1
-            self._send(source, Challenge(to=node, nonce=nonce))
-
-    def _answer(self, node: int, nonce: bytes, source: Source, now: float) -> None:
-        if self._challenges.may_answer(now):
-            self._send(source, Answer(to=node, nonce=nonce, announce=self.speech.announcement(now)))
-
-    def _admit(self, header: Header, announce: Announce, source: Source, now: float) -> None:
-        if not self._is_true(announce, header.node, source):
-            return
+    def _admit(self, header: Header, announce: Announce, now: float) -> None:
         active_since = now - announce.active_ms / 1000
         known = self.roster.get(header.node)
         holder = known if known is not None and known.is_present else None
@@ -275,64 +228,6 @@ class Discovery:
         )
         if not self.roster.put(member):
             self.counts["table_full"] += 1
-
-    # --- others that use this node's number ---
-
-    def _from_rival(self, header: Header, message: Message, source: Source, now: float) -> None:
-        if source.address in self.speech.me.addresses:
-            self.counts["own"] += 1
-            return
-        rival = self.claim.rivals.get(header.boot_id)
-        if rival is None:
-            self._from_unknown_rival(header, message, source, now)
-            return
-        if not rival.window.accept(header.counter):
-            self.counts["replayed"] += 1
-            return
-        if isinstance(message, Leave):
-            self.claim.drop(header.boot_id)
-        elif isinstance(message, Challenge):
-            self._answer(header.node, message.nonce, source, now)
-        else:
-            facts = message.announce if isinstance(message, Answer | Conflict) else message
-            active_ms = getattr(facts, "active_ms", None)
-            if active_ms is not None:
-                rival.active_s = active_ms / 1000
-            rival.heard_at = now
-            if not isinstance(message, Conflict):
-                self._object(rival, now)
-        self._judge_claim(now)
-
-    def _from_unknown_rival(self, header: Header, message: Message, source: Source, now: float) -> None:
-        if isinstance(message, Challenge):
-            self._answer(header.node, message.nonce, source, now)
-        elif isinstance(message, Answer) and self._challenges.passes(header.node, header.boot_id, message.nonce, now):
-            if not self._is_true(message.announce, header.node, source):
-                return
-            active_s = message.announce.active_ms / 1000
-            window = ReplayWindow(header.counter)
-            rival = Rival(header.boot_id, source.address, source.port, window, active_s, now)
-            if self.claim.add(rival):
-                self._object(rival, now)
-                self._judge_claim(now)
-            return
-        self._challenge(header.node, header.boot_id, source, now)
-
-    def _object(self, rival: Rival, now: float) -> None:
-        if now - rival.reported_at >= REPORT_S:
-            rival.reported_at = now
-            facts = (("node", self.node), ("address", rival.address))
-            self._out.append(Report("warning", "membership.collision", facts))
-        if now - rival.answered_at >= self._timings.period_s:
-            rival.answered_at = now
-            conflict = Conflict(to=self.node, boot_id=rival.boot_id, announce=self.speech.announcement(now))
-            self._out.append(Send(rival.address, rival.gossip_port, conflict))
-
-    def _judge_claim(self, now: float) -> None:
-        if self.claim.judge(now):
-            facts = (("node", self.node), ("state", self.claim.state.value))
-            self._out.append(Report("info", "membership.claim", facts))
-            self.speech.announce(now)
 
     def _send(self, source: Source, message: Message) -> None:
         self._out.append(Send(source.address, source.port, message))

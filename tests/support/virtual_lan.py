@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 from random import Random
 
-from omdiscd.core.discovery import Discovery, Source
+from omdiscd.core.discovery import Discovery
 from omdiscd.core.effects import Effect, MemberChanged, Multicast, Report, Send
 from omdiscd.core.member import MemberState, Timings
+from omdiscd.core.strangers import Source
 from omdiscd.wire.header import Header
 from omdiscd.wire.messages import Announce, Message, decode_message, encode_message
 
@@ -69,9 +70,7 @@ class VirtualLan:
         self._events: list[tuple[float, int, Host, tuple[Header, bytes, Source] | None]] = []
         self._order = 0
 
-    def start(
-        self, address: str, seeds: tuple[str, ...] = (), timings: Timings | None = None, number: int = 0
-    ) -> Host:
+    def start(self, address: str, seeds: tuple[str, ...] = (), timings: Timings | None = None, number: int = 0) -> Host:
         """Start a daemon at an address; `number` overrides the rule of the last two octets."""
         me = Announce((ip(address),), PORT, 4660, "host", "0.1", 0, 0)
         boot_id = self.rng.randbytes(16)
