@@ -1,126 +1,134 @@
-"""Talking to a deputy: its signals come out, its orders go in.
+"""The home shim's end of the channel to a deputy: signals come in, orders go out.
 
-Both ends of the channel live in the deputy, so a new shim can take over at any time: our end is copied out with
-pidfd_getfd.  A process of the same user can get at it too, so what comes out is checked: it can only forge signals
-and an end of that user's own process.
+Both ends live in the deputy, so the channel can be opened at any time, also after a restart of the shim. Any
+process of the same user can write into it: every message is checked and what is malformed is dropped. Never blocks.
 """
 
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import struct
 
 import msgspec
 
+from migrated.deputy.error import ProcessGone
 from migrated.deputy.hollow import Hollow
-from migrated.jail.kernel import pidfd_getfd
-from omprotocol.errors import MosixError
+from migrated.deputy.ptrace import own_call
 
-_SIGINFO_BYTES = 128
+_SYS_PIDFD_GETFD = 438
+_SIGNAL_BYTES = 128
+_PONG_BYTES = 8
+_SIGNO_MAX = 64
 _OP_EXIT, _OP_DIE, _OP_STOP, _OP_PING = 1, 2, 3, 4
-_BURST = 256
-
-
-class DeputyGone(MosixError):
-    """The deputy has ended: the original was killed."""
-
-    def __init__(self, pid: int) -> None:
-        super().__init__("no-such-process", f"Process {pid} has ended at home.", 255)
+# One call of receive() takes at most so many messages, so that a flood cannot hold the shim.
+_BATCH = 1024
 
 
 class ForwardedSignal(msgspec.Struct, frozen=True):
-    """A signal that reached the original.  `raw` is its siginfo (signalfd's layout turned into siginfo_t's)."""
+    """A signal the original received at home.
+
+    `raw`: 128-byte siginfo_t as rt_sigqueueinfo(2) takes it; `code`: SI_USER 0, SI_QUEUE -1, SI_KERNEL 128 and so on.
+    """
 
     signo: int
     code: int
-    sender_pid: int
-    sender_uid: int
+    pid: int
+    uid: int
     value: int
     raw: bytes
 
 
-class DeputyChannel:
-    """Our end of the channel of one deputy.  Non-blocking."""
+def parse_signal(message: bytes) -> ForwardedSignal | None:
+    """Parse a signalfd_siginfo; None when it is malformed."""
+    if len(message) != _SIGNAL_BYTES:
+        return None
+    signo, error, code, pid, uid = struct.unpack_from("=IiiII", message)
+    (value,) = struct.unpack_from("=Q", message, 48)
+    if not 1 <= signo <= _SIGNO_MAX or signo in (signal.SIGKILL, signal.SIGSTOP):
+        return None
+    raw = struct.pack("=iiiiIIQ", signo, error, code, 0, pid, uid, value).ljust(_SIGNAL_BYTES, b"\0")
+    return ForwardedSignal(signo, code, pid, uid, value, raw)
 
-    def __init__(self, pid: int, end: socket.socket) -> None:
-        self._pid = pid
-        self._end = end
+
+class DeputyChannel:
+    """One open channel; close() when done (the deputy does not notice)."""
+
+    def __init__(self, sock: socket.socket, pid: int) -> None:
+        self._socket = sock
+        self.pid = pid
+        self.pongs = 0
+        self.malformed = 0
 
     @classmethod
-    def open(cls, pid: int, made: Hollow) -> DeputyChannel:
-        """Copy our end out of the deputy.  Raises DeputyGone."""
+    def open(cls, pid: int, hollow: Hollow) -> DeputyChannel:
+        """Take the shim's end out of the deputy. Raises ProcessGone, OSError (EBADF: it is no deputy)."""
         try:
             pidfd = os.pidfd_open(pid)
-        except ProcessLookupError:
-            raise DeputyGone(pid) from None
+        except ProcessLookupError as error:
+            raise ProcessGone(pid) from error
         try:
-            end = socket.socket(fileno=pidfd_getfd(pidfd, made.channel[1]))
-        except OSError:
-            raise DeputyGone(pid) from None
+            fd = own_call(_SYS_PIDFD_GETFD, pidfd, hollow.shim_fd, 0)
+        except ProcessLookupError as error:
+            raise ProcessGone(pid) from error
         finally:
             os.close(pidfd)
-        return cls(pid, end)
+        sock = socket.socket(fileno=fd)
+        if sock.family != socket.AF_UNIX or sock.type != socket.SOCK_SEQPACKET:
+            sock.close()
+            raise OSError(f"descriptor {hollow.shim_fd} of process {pid} is not a deputy's channel")
+        return cls(sock, pid)
 
     def fileno(self) -> int:
-        """For an event loop; readable when there are signals."""
-        return self._end.fileno()
+        """Descriptor that becomes readable when signals wait; read until receive() returns nothing."""
+        return self._socket.fileno()
 
     def receive(self) -> list[ForwardedSignal]:
-        """The signals that arrived since the last call, at most 256; what is no signal is dropped."""
-        found: list[ForwardedSignal] = []
-        while len(found) < _BURST:
+        """The signals that have arrived, oldest first. Malformed messages are counted and dropped."""
+        found = []
+        for _ in range(_BATCH):
             try:
-                raw = self._end.recv(_SIGINFO_BYTES, socket.MSG_DONTWAIT)
-            except (BlockingIOError, InterruptedError, ConnectionResetError):
-                return found
-            if not raw:
-                return found
-            if len(raw) == _SIGINFO_BYTES and 0 < (signal := _parse(raw)).signo < 65:
-                found.append(signal)
+                message = self._socket.recv(4096, socket.MSG_DONTWAIT)
+            except (BlockingIOError, InterruptedError):
+                break
+            if not message:
+                break
+            if len(message) == _PONG_BYTES and message[:4] == struct.pack("=i", _OP_PING):
+                self.pongs += 1
+            elif (forwarded := parse_signal(message)) is not None:
+                found.append(forwarded)
+            else:
+                self.malformed += 1
         return found
 
-    def exit(self, status: int) -> None:
-        """End the original with this exit status, 0-255."""
-        self._order(_OP_EXIT, status & 0xFF)
+    def exit(self, code: int) -> None:
+        """Have the original end with exit status `code` (0-255)."""
+        if not 0 <= code <= 255:
+            raise ValueError(f"exit status {code} is not in 0-255")
+        self._order(_OP_EXIT, code)
 
     def die(self, signo: int) -> None:
-        """End the original by this signal, 1-64."""
-        self._order(_OP_DIE, signo)
+        """Have the original die of the signal, without a core file."""
+        self._order(_OP_DIE, _checked(signo))
 
     def stop(self, signo: int) -> None:
-        """Stop the original by this signal, 1-64."""
-        self._order(_OP_STOP, signo)
+        """Have the original stop by the signal's default action, so that its parent is told."""
+        self._order(_OP_STOP, _checked(signo))
 
-    def ping(self, timeout_s: float) -> bool:
-        """Whether the deputy answers within `timeout_s` (blocks); a signal before it is lost and means no."""
+    def ping(self) -> None:
+        """Have the deputy answer: `pongs` grows with a later receive()."""
         self._order(_OP_PING, 0)
-        self._end.settimeout(timeout_s)
-        try:
-            return self._end.recv(_SIGINFO_BYTES) == b"A"
-        except TimeoutError:
-            return False
 
     def close(self) -> None:
-        """Drop our end; the deputy keeps its two."""
-        self._end.close()
+        """Close this end; the deputy keeps its own."""
+        self._socket.close()
 
-    def _order(self, op: int, argument: int) -> None:
-        try:
-            self._end.send(struct.pack("ii", op, argument), socket.MSG_DONTWAIT)
-        except OSError:
-            return  # it has ended: whoever watches the process sees that
+    def _order(self, operation: int, argument: int) -> None:
+        self._socket.send(struct.pack("=ii", operation, argument), socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
 
 
-def _parse(raw: bytes) -> ForwardedSignal:
-    """From struct signalfd_siginfo (signalfd(2))."""
-    signo, errno_value, code, pid, uid = struct.unpack_from("IiiII", raw)
-    (value,) = struct.unpack_from("Q", raw, 48)
-    head = struct.pack("iii4xiIQ", signo, errno_value, code, _signed(pid), uid, value)
-    return ForwardedSignal(
-        signo=signo, code=code, sender_pid=pid, sender_uid=uid, value=value, raw=head.ljust(_SIGINFO_BYTES, b"\0")
-    )
-
-
-def _signed(value: int) -> int:
-    return value - (1 << 32) if value >= 1 << 31 else value
+def _checked(signo: int) -> int:
+    if not 1 <= signo <= _SIGNO_MAX:
+        raise ValueError(f"{signo} is not a signal")
+    return signo

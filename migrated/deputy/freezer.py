@@ -1,183 +1,174 @@
-"""A cgroup freezer of our own around one process tree: v2 where it is mounted, v1 otherwise.
+"""Freezing a process (or a whole tree) in a cgroup of its own, without its parent noticing.
 
-Frozen processes run no instruction and their parents see nothing.  CRIU dumps them frozen (`--freeze-cgroup`) and
-leaves them so.  The group is a child of the process's present group, so its limits stay; `release` puts the process
-back and removes the group.  `to_json`/`from_json` let another process undo it after a crash.
-Source: cgroups(7), Documentation/admin-guide/cgroup-v2.rst.  Blocking, for milliseconds.
+Prefers the cgroup-v2 freezer and falls back to the v1 freezer hierarchy. Makes `om.<label>` under the process's
+present group, or under the hierarchy's root when that one refuses, and puts the processes back on release. The
+record of it can be stored, so that another process can thaw and release after a crash.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import msgspec
+from migrated.deputy.error import FreezeFailed, ProcessGone
 
-from omprotocol.errors import MosixError
-
+_RMDIR_TIMEOUT_S = 5.0
 _POLL_S = 0.001
-_REMOVE_LIMIT_S = 5.0
 
 
-class FreezeFailed(MosixError):
-    """The process could not be frozen; it runs on."""
+class Freezer:
+    """A cgroup that holds `pids`; create it with `create` or `from_json`."""
 
-    def __init__(self, why: str) -> None:
-        super().__init__("freeze-failed", f"The process could not be frozen ({why}); it runs on.", 255)
-
-
-class _Hierarchy(msgspec.Struct, frozen=True):
-    mount: str
-    is_v2: bool
-    controller: str
-
-
-class Freezer(msgspec.Struct):
-    """One freezing group.  `origins`: the group each process came from, by PID."""
-
-    path: str
-    is_v2: bool
-    origins: dict[int, str]
+    def __init__(self, pids: list[int], path: Path, homes: list[str], is_v2: bool) -> None:
+        self.pids = pids
+        self.path = path
+        self.is_v2 = is_v2
+        self._homes = homes
 
     @classmethod
-    def create(cls, pids: int | list[int], label: str) -> Freezer:
-        """Make the group `om.<label>` for these processes; nothing is moved or frozen yet.
+    def create(cls, pid: int | Sequence[int], label: str) -> Freezer:
+        """Make the group for one process or several; nothing is moved or frozen yet.
 
-        Raises FreezeFailed when this machine has no freezer or a process is gone.
+        Raises ProcessGone, FreezeFailed (no freezer on this machine, or no right to make a group).
         """
-        wanted = [pids] if isinstance(pids, int) else list(pids)
-        hierarchy = _find_hierarchy()
-        try:
-            origins = {pid: _group_of(pid, hierarchy) for pid in wanted}
-        except OSError as error:
-            raise FreezeFailed(error.strerror or str(error)) from None
-        first = next(iter(origins.values()), hierarchy.mount)
-        for parent in (first, hierarchy.mount):
-            directory = os.path.join(parent, f"om.{label}")
-            try:
-                os.mkdir(directory)
-            except FileExistsError:
-                if _is_in_use(directory):
-                    raise FreezeFailed(f"{directory} is in use") from None
-            except OSError:
-                continue
-            return cls(path=directory, is_v2=hierarchy.is_v2, origins=origins)
-        raise FreezeFailed(f"no group could be made below {hierarchy.mount}")
+        pids = [pid] if isinstance(pid, int) else list(pid)
+        why = "no cgroup freezer is mounted"
+        for root, is_v2 in _hierarchies():
+            homes = [str(root / _group_of(each, is_v2).lstrip("/")) for each in pids]
+            for parent in dict.fromkeys((Path(homes[0]), root)):
+                path = parent / f"om.{label}"
+                try:
+                    path.mkdir(exist_ok=True)
+                except OSError as error:
+                    why = f"{path}: {error.strerror}"
+                    continue
+                if (path / ("cgroup.freeze" if is_v2 else "freezer.state")).exists():
+                    return cls(pids, path, homes, is_v2)
+                path.rmdir()
+        raise FreezeFailed(pids[0], why)
 
-    @property
-    def frozen(self) -> bool:
-        """Whether every process in the group is frozen."""
-        if self.is_v2:
-            return "frozen 1" in self._read("cgroup.events")
-        return self._read("freezer.state").strip() == "FROZEN"
+    def freeze(self, timeout_s: float = 5.0) -> None:
+        """Move the processes in and freeze them; blocks until all stand still.
 
-    def freeze(self, timeout_s: float) -> None:
-        """Freeze the group and move the processes in.  Raises FreezeFailed with everything running."""
+        Raises FreezeFailed (thawed again; they run on), ProcessGone.
+        """
         try:
+            # Frozen first, filled afterwards: the processes do not run one instruction in the new group.
             self._switch(True)
-            for pid in self.origins:
-                self._write("cgroup.procs", str(pid))
-            deadline = time.monotonic() + timeout_s
-            while not self.frozen:
-                if time.monotonic() > deadline:
-                    raise FreezeFailed(f"not within {timeout_s:g} s")
-                time.sleep(_POLL_S)
-        except OSError as error:
-            self.thaw()
-            raise FreezeFailed(error.strerror or str(error)) from None
-        except FreezeFailed:
-            self.thaw()
+            for pid in self.pids:
+                self._move(pid, self.path)
+            self._wait_frozen(time.monotonic() + timeout_s)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                self.thaw()
             raise
 
-    def refreeze(self) -> None:
-        """Order the group frozen again without waiting (its processes are held by ptrace just now)."""
-        self._switch(True)
-
     def thaw(self) -> None:
-        """Let the processes run.  Idempotent; quiet when the group is gone."""
-        with contextlib.suppress(FileNotFoundError):
+        """Let the processes run; harmless when they do."""
+        if self.path.exists():
             self._switch(False)
 
     def release(self) -> None:
-        """Put the processes back where they were and remove the group.  They must be thawed.  Idempotent."""
-        for pid, origin in self.origins.items():
-            with contextlib.suppress(OSError):
-                Path(origin, "cgroup.procs").write_text(str(pid))
-        deadline = time.monotonic() + _REMOVE_LIMIT_S
+        """Thaw, put every process back into the group it came from and remove ours. Harmless when it is gone."""
+        if not self.path.exists():
+            return
+        self.thaw()
+        homes = dict(zip(self.pids, self._homes, strict=True))
+        deadline = time.monotonic() + _RMDIR_TIMEOUT_S
         while True:
+            for pid in self._members():
+                home = Path(homes.get(pid, self._homes[0]))
+                with contextlib.suppress(ProcessGone):
+                    try:
+                        self._move(pid, home)
+                    except FreezeFailed:
+                        self._move(pid, self.path.parent)
             try:
-                os.rmdir(self.path)
+                self.path.rmdir()
+                return
             except FileNotFoundError:
                 return
-            except OSError:
-                self._expel_rest()
-                if time.monotonic() > deadline:
-                    return
-                time.sleep(_POLL_S)
-            else:
-                return
+            except OSError as error:
+                # A process that is just ending keeps the group busy for a moment.
+                if error.errno != errno.EBUSY or time.monotonic() > deadline:
+                    raise
+            time.sleep(_POLL_S)
 
     def to_json(self) -> dict[str, Any]:
-        """For the journal."""
-        built: dict[str, Any] = msgspec.to_builtins(self, str_keys=True)
-        return built
+        """The record from which `from_json` makes an equal freezer."""
+        return {"pids": self.pids, "path": str(self.path), "homes": self._homes, "v2": self.is_v2}
 
     @classmethod
-    def from_json(cls, raw: dict[str, Any]) -> Freezer:
-        """From the journal.  Raises msgspec.ValidationError."""
-        return msgspec.convert(raw, cls, strict=False)
+    def from_json(cls, record: dict[str, Any]) -> Freezer:
+        """A freezer from a stored record. Raises KeyError, TypeError for something else."""
+        return cls(
+            [int(pid) for pid in record["pids"]],
+            Path(record["path"]),
+            [str(home) for home in record["homes"]],
+            bool(record["v2"]),
+        )
 
-    def _expel_rest(self) -> None:
-        """Children forked meanwhile go where their parent was."""
-        origin = next(iter(self.origins.values()), "")
-        with contextlib.suppress(OSError):
-            for word in self._read("cgroup.procs").split():
-                Path(origin, "cgroup.procs").write_text(word)
-
-    def _switch(self, freeze: bool) -> None:
+    def _switch(self, frozen: bool) -> None:
         if self.is_v2:
-            self._write("cgroup.freeze", "1" if freeze else "0")
+            (self.path / "cgroup.freeze").write_text("1" if frozen else "0")
         else:
-            self._write("freezer.state", "FROZEN" if freeze else "THAWED")
+            (self.path / "freezer.state").write_text("FROZEN" if frozen else "THAWED")
 
-    def _read(self, name: str) -> str:
-        return Path(self.path, name).read_text()
-
-    def _write(self, name: str, text: str) -> None:
-        descriptor = os.open(os.path.join(self.path, name), os.O_WRONLY | os.O_CLOEXEC)
+    def _move(self, pid: int, group: Path) -> None:
         try:
-            os.write(descriptor, text.encode())
-        finally:
-            os.close(descriptor)
+            (group / "cgroup.procs").write_text(str(pid))
+        except ProcessLookupError as error:
+            raise ProcessGone(pid) from error
+        except OSError as error:
+            raise FreezeFailed(pid, f"{group}: {error.strerror}") from error
+
+    def _members(self) -> list[int]:
+        try:
+            return [int(line) for line in (self.path / "cgroup.procs").read_text().split()]
+        except OSError:
+            return []
+
+    def _is_frozen(self) -> bool:
+        if self.is_v2:
+            return "frozen 1" in (self.path / "cgroup.events").read_text()
+        return (self.path / "freezer.state").read_text().strip() == "FROZEN"
+
+    def _wait_frozen(self, deadline: float) -> None:
+        while not self._is_frozen():
+            for pid in self.pids:
+                if not os.path.exists(f"/proc/{pid}"):
+                    raise ProcessGone(pid)
+            if time.monotonic() > deadline:
+                raise FreezeFailed(self.pids[0], "it does not come to a standstill")
+            time.sleep(_POLL_S)
 
 
-def _find_hierarchy() -> _Hierarchy:
-    found: _Hierarchy | None = None
+def _hierarchies() -> list[tuple[Path, bool]]:
+    """Mount points of the v2 hierarchy and of the v1 freezer, v2 first. Source: /proc/self/mountinfo, proc(5)."""
+    found: list[tuple[Path, bool]] = []
     for line in Path("/proc/self/mountinfo").read_text().splitlines():
-        left, _, right = line.partition(" - ")
-        kind, _, options = right.split(" ", 2)
-        mount = left.split()[4]
+        before, _, after = line.partition(" - ")
+        kind, _, options = after.split(" ")[:3]
+        mount_point = Path(before.split(" ")[4].replace("\\040", " "))
         if kind == "cgroup2":
-            return _Hierarchy(mount, True, "")
-        if kind == "cgroup" and "freezer" in options.split(","):
-            found = _Hierarchy(mount, False, "freezer")
-    if found is None:
-        raise FreezeFailed("no cgroup freezer is mounted")
-    return found
+            found.append((mount_point, True))
+        elif kind == "cgroup" and "freezer" in options.split(","):
+            found.append((mount_point, False))
+    return sorted(found, key=lambda entry: not entry[1])
 
 
-def _group_of(pid: int, hierarchy: _Hierarchy) -> str:
-    for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines():
-        _, controllers, path = line.split(":", 2)
-        if (hierarchy.is_v2 and not controllers) or (
-            hierarchy.controller and hierarchy.controller in controllers.split(",")
-        ):
-            return os.path.join(hierarchy.mount, path.lstrip("/"))
-    return hierarchy.mount
-
-
-def _is_in_use(directory: str) -> bool:
-    return bool(Path(directory, "cgroup.procs").read_text().strip())
+def _group_of(pid: int, is_v2: bool) -> str:
+    try:
+        lines = Path(f"/proc/{pid}/cgroup").read_text().splitlines()
+    except (FileNotFoundError, ProcessLookupError) as error:
+        raise ProcessGone(pid) from error
+    for line in lines:
+        hierarchy, controllers, group = line.split(":", 2)
+        if (hierarchy == "0" and not controllers) if is_v2 else ("freezer" in controllers.split(",")):
+            return group
+    return "/"

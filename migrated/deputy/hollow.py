@@ -1,287 +1,271 @@
-"""Hollowing: the frozen original becomes its own deputy.
+"""Hollowing: the original process becomes the deputy of its body.
 
-Its threads are seized, every page of its memory is dropped, one page of code and one of stack are added, and it
-is let go into a loop that forwards signals and obeys home.  PID, parent, session, terminal, descriptors, command
-line, executable and the layout of its address space stay.  Further threads wait in the same page, so that their
-tids stay.  There is no tracer and no helper afterwards.
-Must run in one thread, blocking (milliseconds).
+Owns everything up to the moment the memory is dropped, and the way back from there: each step registers how it is
+undone, so that a failure leaves the process running as if nothing had been tried. Never raises once the memory is
+being dropped, because then only the deputy is left.
 """
 
 from __future__ import annotations
 
+import contextlib
+import os
 import struct
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
 
-from migrated.deputy.blob import CODE, DEPUTY_OFFSET, PARK_OFFSET, SITE_OFFSET
+from migrated.deputy.blob import CODE, PARK_OFFSET, RUN_OFFSET, SITE_OFFSET
+from migrated.deputy.error import HollowFailed, ProcessGone
 from migrated.deputy.freezer import Freezer
-from migrated.deputy.ptrace import (
-    ALL_SIGNALS,
-    ProcessGone,
-    Registers,
-    StepFailed,
-    Tracee,
-    let_go,
-    send_interrupt,
-    threads_of,
-)
+from migrated.deputy.held import release_all, seize_all
+from migrated.deputy.mappings import argument_range, read_mappings, read_status, read_text, read_timers
+from migrated.deputy.ptrace import Tracee
+from migrated.deputy.rseq import leave_critical_section
+from migrated.deputy.x86 import ALL_SIGNALS, PAGE_BYTES, WORD, Call, Registers
 from omprotocol.errors import MosixError
 
-PAGE_BYTES = 4096
-_CODE_ADDRESS = 0x7FFE0000000
-_ADDRESS_STEP = 0x10000
-_ADDRESS_TRIES = 64
-_HIGH_DESCRIPTOR = 248  # below 256: a higher number makes the kernel allocate a larger table
-_LOWEST_DESCRIPTOR = 10
-_CLOSE, _MMAP, _MUNMAP, _MADVISE, _SETITIMER, _SOCKETPAIR, _FCNTL = 3, 9, 11, 28, 38, 53, 72
-_MUNLOCKALL, _TIMER_DELETE, _SIGNALFD4, _RSEQ = 152, 226, 289, 334
+_AF_UNIX, _SOCK_SEQPACKET, _SOCK_CLOEXEC = 1, 5, 0o2000000
 _F_DUPFD_CLOEXEC = 1030
-_AF_UNIX, _SOCK_SEQPACKET = 1, 5
-_SFD_NONBLOCK_CLOEXEC = 0o2004000
-_MADV_DONTNEED = 4
-_RSEQ_UNREGISTER = 1
-_PRIVATE_ANONYMOUS_NEW = 0x22 | 0x100000  # MAP_FIXED_NOREPLACE
-_NO_DESCRIPTOR = 0xFFFFFFFF
-_RWX, _RW = 7, 3
-_KERNEL_HALF = 1 << 47
-SPECIAL_MAPPINGS = frozenset({"[vdso]", "[vvar]", "[vvar_vclock]", "[vsyscall]"})
+_SFD_NONBLOCK, _SFD_CLOEXEC = 0o4000, 0o2000000
+_PROT_RWX, _PROT_RW = 7, 3
+_MAP_PRIVATE_ANONYMOUS = 0x22
+_MADV_DONTNEED, _MADV_DONTNEED_LOCKED = 4, 24
+# The channel stays below this number: a high one makes the kernel allocate a large table of descriptors.
+_FD_CEILING = 256
+_OWN_FDS = 3
+_STACK_ROOM = 64
+_EFLAGS_PLAIN = 0x202
+# Where the two pages are asked for; the kernel takes another place when it is taken.
+_CODE_HINT = 0x7FFE_0000_0000
 
 
-class HollowFailed(MosixError):
-    """The original could not be hollowed; it is as it was before and still frozen."""
+class Hollow(msgspec.Struct, frozen=True):
+    """What must be remembered of a deputy; JSON-able, survives the shim.
 
-    def __init__(self, pid: int, why: str) -> None:
-        super().__init__("hollow-failed", f"Process {pid} could not become a deputy: {why}.", 255)
-
-
-class Hollow(msgspec.Struct):
-    """What must be known of a deputy to talk to it, to refill it, and to find it again after a restart."""
+    Descriptors are numbers in the deputy, addresses are in the deputy. `threads`: parked thread ids.
+    `pending`: signal numbers queued when it was hollowed (their siginfo codes in `pending_codes`).
+    """
 
     pid: int
+    deputy_fd: int
+    shim_fd: int
+    signal_fd: int
     code: int
     stack: int
-    site_offset: int
-    channel: list[int]
-    signal_fd: int
-    parked: list[int]
-    rseq: dict[int, list[int]]
+    threads: list[int]
+    descriptors: list[int]
+    pending: list[int]
+    pending_codes: list[int]
+
+    @property
+    def own_fds(self) -> frozenset[int]:
+        """The descriptors that belong to the deputy, not to the process."""
+        return frozenset((self.deputy_fd, self.shim_fd, self.signal_fd))
+
+    @property
+    def site(self) -> int:
+        """Address of a `syscall` instruction in the deputy's page."""
+        return self.code + SITE_OFFSET
 
     def to_json(self) -> dict[str, Any]:
-        """For the journal."""
-        built: dict[str, Any] = msgspec.to_builtins(self, str_keys=True)
-        return built
+        """The record as plain JSON types."""
+        record: dict[str, Any] = msgspec.to_builtins(self)
+        return record
 
     @classmethod
-    def from_json(cls, raw: dict[str, Any]) -> Hollow:
-        """From the journal.  Raises msgspec.ValidationError."""
-        return msgspec.convert(raw, cls, strict=False)
+    def from_json(cls, record: dict[str, Any]) -> Hollow:
+        """The record again. Raises msgspec.ValidationError."""
+        return msgspec.convert(record, cls)
 
 
-def hollow(pid: int, freezer: Freezer) -> Hollow:
-    """Make the deputy of `pid`, which `freezer` holds frozen; it runs (waits) as such on return, `freezer` released.
+Fault = Callable[[str], None]
 
-    Raises HollowFailed with the process unharmed and frozen as before, ProcessGone when it was killed.
+
+def _no_fault(step: str) -> None:
+    pass
+
+
+def hollow(pid: int, freezer: Freezer, fault: Fault = _no_fault) -> Hollow:
+    """Make the frozen process `pid` a deputy and release the freezer; blocks some 10 ms.
+
+    `fault` is called with the name of each step before it; a test lets it raise. Raises HollowFailed (the process
+    runs on, unharmed, thawed and out of the freezer), ProcessGone.
     """
-    threads = [Tracee(tid) for tid in threads_of(pid)]
-    leader, others = threads[0], threads[1:]
-    for thread in threads:
-        send_interrupt(thread)
-    freezer.thaw()
-    try:
-        for thread in threads:
-            thread.wait_stopped()
-            thread.prepare()
-        made = _build(leader, others)
-    except (OSError, StepFailed) as error:
-        _put_back(threads, freezer)
-        raise HollowFailed(pid, str(error)) from None
-    except ProcessGone:
-        let_go(threads)
+    with contextlib.ExitStack() as release:
+        release.callback(_release_quietly, freezer)
+        try:
+            _refuse_unsuitable(pid)
+            tracees = seize_all(pid, freezer)
+        except ProcessGone:
+            raise
+        except (OSError, MosixError) as error:
+            raise HollowFailed(pid, str(error)) from error
+        try:
+            with contextlib.ExitStack() as undo:
+                record = _prepare(pid, tracees, undo, fault)
+                undo.pop_all()
+        except BaseException as error:
+            release_all(tracees)
+            if isinstance(error, ProcessGone) or not isinstance(error, Exception):
+                raise
+            raise HollowFailed(pid, str(error)) from error
+        _become_deputy(pid, tracees, record)
+        return record
+
+
+def _release_quietly(freezer: Freezer) -> None:
+    with contextlib.suppress(OSError, MosixError):
         freezer.release()
-        raise
-    _drop_memory(leader, others, made)
-    enter_deputy(leader, made)
-    for thread in others:
-        enter_park(thread, made)
-    freezer.release()
-    return made
 
 
-def enter_deputy(leader: Tracee, made: Hollow) -> None:
-    """Let the main thread go into the deputy's loop."""
-    registers = _entry(leader.saved_registers, made)
-    registers.rip = made.code + DEPUTY_OFFSET
-    registers.rdi, registers.rsi = made.channel[0], made.signal_fd
-    leader.set_registers(registers)
-    leader.detach()
+def _refuse_unsuitable(pid: int) -> None:
+    status = read_status(pid)
+    if status.get("Seccomp", "0") != "0":
+        raise HollowFailed(pid, "its system calls are restricted by seccomp")
+    if status.get("State", "").startswith(("Z", "X")):
+        raise ProcessGone(pid)
 
 
-def enter_park(thread: Tracee, made: Hollow) -> None:
-    """Let a further thread go into its wait."""
-    registers = _entry(thread.saved_registers, made)
-    registers.rip = made.code + PARK_OFFSET
-    thread.set_registers(registers)
-    thread.detach()
-
-
-def drop_pages(leader: Tracee, made: Hollow) -> None:
-    """Drop all memory but the deputy's two pages and the command line."""
-    kept_from, kept_to = _arguments(made.pid)
-    for low, high, name in _mappings(made.pid):
-        if name in SPECIAL_MAPPINGS or low in (made.code, made.stack):
-            continue
-        for start, end in ((low, min(high, kept_from)), (max(low, kept_to), high)):
-            if start < end:
-                _ignoring_errors(leader, _MADVISE, start, end - start, _MADV_DONTNEED)
-
-
-def _build(leader: Tracee, others: list[Tracee]) -> Hollow:
-    """Everything that can fail, while the memory is still there; undone by itself when it fails."""
-    code = stack = 0
-    descriptors: list[int] = []
-    try:
-        code = _new_pages(leader)
-        stack = code + 2 * PAGE_BYTES
-        leader.write(code, CODE)
-        leader.unplant()
-        leader.plant(code + SITE_OFFSET)
-        channel = _channel(leader, stack, descriptors)
-        leader.write(stack, struct.pack("Q", ALL_SIGNALS))
-        low = leader.system_call(_SIGNALFD4, _NO_DESCRIPTOR, stack, 8, _SFD_NONBLOCK_CLOEXEC)
-        signal_fd = _move_up(leader, low, descriptors)
-        rseq = {thread.tid: list(thread.rseq()) for thread in (leader, *others)}
-    except BaseException:
-        for descriptor in descriptors:
-            _ignoring_errors(leader, _CLOSE, descriptor)
-        if code:
-            leader.plant_program()
-            _ignoring_errors(leader, _MUNMAP, code, PAGE_BYTES)
-            _ignoring_errors(leader, _MUNMAP, stack, PAGE_BYTES)
-        raise
+def _prepare(pid: int, tracees: list[Tracee], undo: contextlib.ExitStack, fault: Fault) -> Hollow:
+    """Everything that can fail. `undo` is left able to take all of it back."""
+    main = tracees[0]
+    fault("prepare")
+    pending = [info for shared in (True, False) for info in main.pending(shared)]
+    own_before = _descriptors(pid)
+    for tracee in tracees:
+        undo.callback(_quietly, tracee.put_back)
+        tracee.prepare()
+    fault("pages")
+    code = main.call(Call.MMAP, _CODE_HINT, PAGE_BYTES, _PROT_RWX, _MAP_PRIVATE_ANONYMOUS, WORD, 0)
+    undo.callback(_quietly, main.call, Call.MUNMAP, code, PAGE_BYTES)
+    stack = main.call(Call.MMAP, code + 2 * PAGE_BYTES, PAGE_BYTES, _PROT_RW, _MAP_PRIVATE_ANONYMOUS, WORD, 0)
+    undo.callback(_quietly, main.call, Call.MUNMAP, stack, PAGE_BYTES)
+    main.write(code, CODE)
+    fault("channel")
+    fds = _open_channel(main, stack, undo)
+    for tracee in tracees:
+        fault("rseq")
+        registration = tracee.rseq()
+        if registration.address:
+            assert tracee.saved is not None
+            leave_critical_section(tracee, tracee.saved, registration)
+            tracee.unregister_rseq(registration)
+            undo.callback(_quietly, tracee.register_rseq, registration)
+    fault("ready")
     return Hollow(
-        pid=leader.tid,
+        pid=pid,
+        deputy_fd=fds[0],
+        shim_fd=fds[1],
+        signal_fd=fds[2],
         code=code,
         stack=stack,
-        site_offset=SITE_OFFSET,
-        channel=channel,
-        signal_fd=signal_fd,
-        parked=[thread.tid for thread in others],
-        rseq=rseq,
+        threads=[tracee.tid for tracee in tracees[1:]],
+        descriptors=own_before,
+        pending=[struct.unpack_from("i", info)[0] for info in pending],
+        pending_codes=[struct.unpack_from("i", info, 8)[0] for info in pending],
     )
 
 
-def _drop_memory(leader: Tracee, others: list[Tracee], made: Hollow) -> None:
-    """From here on there is no way back but refilling."""
-    leader.write(made.stack, bytes(32))
-    for which in range(3):
-        _ignoring_errors(leader, _SETITIMER, which, made.stack, 0)
-    for timer in _posix_timers(made.pid):
-        _ignoring_errors(leader, _TIMER_DELETE, timer)
-    for thread in others:
-        thread.plant(made.code + SITE_OFFSET)
-    for thread in (leader, *others):
-        address, size, signature = made.rseq[thread.tid]
-        if address:
-            _ignoring_errors(thread, _RSEQ, address, size, _RSEQ_UNREGISTER, signature)
-    _ignoring_errors(leader, _MUNLOCKALL)
-    drop_pages(leader, made)
-
-
-def _new_pages(leader: Tracee) -> int:
-    """Two pages with a hole between them, at an address nobody uses; returns the first."""
-    for attempt in range(_ADDRESS_TRIES):
-        address = _CODE_ADDRESS + attempt * _ADDRESS_STEP
-        try:
-            leader.system_call(_MMAP, address, PAGE_BYTES, _RWX, _PRIVATE_ANONYMOUS_NEW, _NO_DESCRIPTOR, 0)
-        except FileExistsError:
-            continue
-        try:
-            leader.system_call(
-                _MMAP, address + 2 * PAGE_BYTES, PAGE_BYTES, _RW, _PRIVATE_ANONYMOUS_NEW, _NO_DESCRIPTOR, 0
-            )
-        except OSError:
-            _ignoring_errors(leader, _MUNMAP, address, PAGE_BYTES)
-            continue
-        return address
-    raise StepFailed(leader.tid, "no room for the deputy's code")
-
-
-def _channel(leader: Tracee, scratch: int, descriptors: list[int]) -> list[int]:
-    leader.system_call(_SOCKETPAIR, _AF_UNIX, _SOCK_SEQPACKET, 0, scratch)
-    low = list(struct.unpack("ii", leader.read(scratch, 8)))
-    descriptors.extend(low)
-    moved = [_move_up(leader, descriptor, descriptors) for descriptor in low]
-    for descriptor in low:
-        descriptors.remove(descriptor)
-    return moved
-
-
-def _move_up(leader: Tracee, descriptor: int, descriptors: list[int]) -> int:
-    """Out of the way of numbers the body may use."""
-    limit = _descriptor_limit(leader.tid)
-    base = max(min(limit - 8, _HIGH_DESCRIPTOR), _LOWEST_DESCRIPTOR)
-    high = leader.system_call(_FCNTL, descriptor, _F_DUPFD_CLOEXEC, base)
-    descriptors.append(high)
-    leader.system_call(_CLOSE, descriptor)
+def _open_channel(main: Tracee, scratch: int, undo: contextlib.ExitStack) -> list[int]:
+    """Make the socket pair and the signalfd at numbers the process is unlikely to use itself."""
+    base = max(min(_descriptor_limit(main.tid), _FD_CEILING) - 2 * _OWN_FDS, 3)
+    main.call(Call.SOCKETPAIR, _AF_UNIX, _SOCK_SEQPACKET | _SOCK_CLOEXEC, 0, scratch)
+    low = list(struct.unpack("ii", main.read(scratch, 8)))
+    for fd in low:
+        undo.callback(_quietly, main.call, Call.CLOSE, fd)
+    main.write(scratch, struct.pack("Q", ALL_SIGNALS))
+    low.append(main.call(Call.SIGNALFD4, WORD, scratch, 8, _SFD_NONBLOCK | _SFD_CLOEXEC))
+    undo.callback(_quietly, main.call, Call.CLOSE, low[-1])
+    high = []
+    for fd in low:
+        high.append(main.call(Call.FCNTL, fd, _F_DUPFD_CLOEXEC, base))
+        undo.callback(_quietly, main.call, Call.CLOSE, high[-1])
+    for fd in low:
+        main.call(Call.CLOSE, fd)
+    main.write(scratch, bytes(8))
     return high
 
 
-def _entry(saved: Registers, made: Hollow) -> Registers:
-    registers = saved.copy()
-    registers.rsp = made.stack + PAGE_BYTES - 72
-    registers.orig_rax = ALL_SIGNALS
-    registers.rax = 0
-    registers.eflags = 0x202
+def _descriptor_limit(pid: int) -> int:
+    for line in read_text(pid, "limits").splitlines():
+        if line.startswith("Max open files"):
+            soft = line.split()[3]
+            return _FD_CEILING if soft == "unlimited" else int(soft)
+    return _FD_CEILING
+
+
+def _descriptors(pid: int) -> list[int]:
+    try:
+        return sorted(int(name) for name in os.listdir(f"/proc/{pid}/fd"))
+    except FileNotFoundError as error:
+        raise ProcessGone(pid) from error
+
+
+def _quietly(action: Callable[..., Any], *arguments: Any) -> None:
+    """Undo as much as can be undone: one failure must not keep the others from being undone."""
+    with contextlib.suppress(OSError, MosixError):
+        action(*arguments)
+
+
+def _become_deputy(pid: int, tracees: list[Tracee], record: Hollow) -> None:
+    """The point of no return: nothing here raises but ProcessGone."""
+    main = tracees[0]
+    for which in range(3):
+        _quietly(main.call, Call.SETITIMER, which, record.stack + PAGE_BYTES // 2, 0)
+    for timer in read_timers(pid):
+        _quietly(main.call, Call.TIMER_DELETE, int(timer["ID"]))
+    for start, end in _droppable(pid, (record.code, record.stack)):
+        _drop(main, start, end)
+    for tracee in tracees[1:]:
+        with contextlib.suppress(ProcessGone):
+            tracee.set_registers(_entry(tracee, record.code + PARK_OFFSET))
+    registers = _entry(main, record.code + RUN_OFFSET)
+    registers.rsp = record.stack + PAGE_BYTES - _STACK_ROOM
+    registers.rdi, registers.rsi = record.deputy_fd, record.signal_fd
+    main.set_registers(registers)
+    release_all(tracees)
+
+
+def _entry(tracee: Tracee, address: int) -> Registers:
+    assert tracee.saved is not None
+    registers = tracee.saved.copy()
+    registers.rip, registers.eflags, registers.rax, registers.orig_rax = address, _EFLAGS_PLAIN, 0, WORD
     return registers
 
 
-def _put_back(threads: list[Tracee], freezer: Freezer) -> None:
-    """As before, and frozen before anything can run."""
-    freezer.refreeze()
-    for thread in threads:
-        try:
-            thread.restore()
-        except (OSError, ProcessGone, AttributeError):
+def _droppable(pid: int, own: tuple[int, int]) -> list[tuple[int, int]]:
+    """Ranges whose pages are dropped: all but the kernel's, ours, and argv and environ, which ps shows."""
+    first, last = argument_range(pid)
+    keep = (first & -PAGE_BYTES, -(-last // PAGE_BYTES) * PAGE_BYTES)
+    ranges: list[tuple[int, int]] = []
+    for mapping in read_mappings(pid):
+        if mapping.is_special or mapping.start in own:
             continue
-    let_go(threads)
+        for start, end in ((mapping.start, min(mapping.end, keep[0])), (max(mapping.start, keep[1]), mapping.end)):
+            if start >= end:
+                continue
+            if ranges and ranges[-1][1] == start:
+                ranges[-1] = (ranges[-1][0], end)
+            else:
+                ranges.append((start, end))
+    return ranges
 
 
-def _ignoring_errors(leader: Tracee, number: int, *arguments: int) -> None:
-    """A clean-up call whose failure changes nothing: what it frees may not have been there."""
+def _drop(main: Tracee, start: int, end: int) -> None:
+    """Drop the pages; pages of shared mappings stay with the file or the others who share them."""
     try:
-        leader.system_call(number, *arguments)
+        main.call(Call.MADVISE, start, end - start, _MADV_DONTNEED)
     except OSError:
-        return
-
-
-def _mappings(pid: int) -> list[tuple[int, int, str]]:
-    found = []
-    for line in Path(f"/proc/{pid}/maps").read_text(errors="replace").splitlines():
-        fields = line.split(None, 5)
-        low, high = (int(word, 16) for word in fields[0].split("-"))
-        if low < _KERNEL_HALF:
-            found.append((low, high, fields[5] if len(fields) > 5 else ""))
-    return found
-
-
-def _arguments(pid: int) -> tuple[int, int]:
-    """The pages that hold command line and environment: they stay, so that ps shows them."""
-    fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rsplit(")", 1)[1].split()
-    start, end = int(fields[45]), int(fields[48])
-    return start & -PAGE_BYTES, (end + PAGE_BYTES - 1) & -PAGE_BYTES
-
-
-def _posix_timers(pid: int) -> list[int]:
-    try:
-        lines = Path(f"/proc/{pid}/timers").read_text().splitlines()
-    except FileNotFoundError:
-        return []  # a kernel without CONFIG_CHECKPOINT_RESTORE's file has none that we could see
-    return [int(line.split()[1]) for line in lines if line.startswith("ID:")]
-
-
-def _descriptor_limit(pid: int) -> int:
-    lines = Path(f"/proc/{pid}/limits").read_text().splitlines()
-    word = next((line.split()[3] for line in lines if line.startswith("Max open files")), "1024")
-    return int(word) if word.isdigit() else 1 << 20
+        # Locked or huge pages among them (EINVAL): one mapping at a time, locked ones in the way made for them.
+        for mapping in read_mappings(main.tid):
+            low, high = max(start, mapping.start), min(end, mapping.end)
+            if low >= high:
+                continue
+            for advice in (_MADV_DONTNEED, _MADV_DONTNEED_LOCKED):
+                with contextlib.suppress(OSError):
+                    main.call(Call.MADVISE, low, high - low, advice)
+                    break
+            else:
+                _quietly(main.call, Call.MUNLOCK, low, high - low)
+                _quietly(main.call, Call.MADVISE, low, high - low, _MADV_DONTNEED)

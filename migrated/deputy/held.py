@@ -1,0 +1,68 @@
+"""All threads of one process, seized and stopped together.
+
+Owns the order in which a frozen process is seized, thawed and waited for. Releases every thread on failure.
+"""
+
+from __future__ import annotations
+
+import contextlib
+
+from migrated.deputy.error import ProcessGone
+from migrated.deputy.freezer import Freezer
+from migrated.deputy.mappings import read_threads
+from migrated.deputy.ptrace import Tracee
+
+# A thread that was asked to stop can be let go only once it has stopped.
+_LATE_STOP_S = 2.0
+
+
+def seize_all(pid: int, freezer: Freezer | None = None) -> list[Tracee]:
+    """Stop every thread of `pid`; the main thread comes first. With `freezer` the process must be frozen, and is
+    thawed once all threads are asked to stop, so that none runs an instruction.
+
+    Raises ProcessGone, TimeoutError, PermissionError (somebody traces it) with nothing held.
+    """
+    held: dict[int, Tracee] = {}
+    try:
+        # Threads may be born until all are stopped, so look until there is no new one.
+        while new := [tid for tid in read_threads(pid) if tid not in held]:
+            for tid in new:
+                try:
+                    held[tid] = Tracee(tid)
+                    held[tid].interrupt()
+                except ProcessGone:
+                    held.pop(tid, None)
+                    if tid == pid:
+                        raise
+            if freezer is not None:
+                freezer.thaw()
+            for tid in new:
+                if tid in held:
+                    _wait(held, tid, pid)
+    except BaseException:
+        if freezer is not None:
+            freezer.thaw()
+        release_all(list(held.values()))
+        raise
+    if pid not in held:
+        release_all(list(held.values()))
+        raise ProcessGone(pid)
+    return [held[tid] for tid in sorted(held, key=lambda tid: (tid != pid, tid))]
+
+
+def _wait(held: dict[int, Tracee], tid: int, pid: int) -> None:
+    try:
+        held[tid].wait_stopped()
+    except ProcessGone:
+        if tid == pid:
+            raise
+        del held[tid]
+
+
+def release_all(tracees: list[Tracee]) -> None:
+    """Detach from all; a SIGSTOP met on the way is delivered."""
+    for tracee in tracees:
+        if not tracee.stopped:
+            with contextlib.suppress(TimeoutError, ProcessGone):
+                tracee.wait_stopped(_LATE_STOP_S)
+        tracee.detach(stop=bool(tracee.swallowed))
