@@ -114,6 +114,25 @@ def test_garbage_forged_and_replayed_datagrams_are_counted_and_dropped(one: OneD
     assert one.states() == {two.node: "alive"}
 
 
+def test_the_later_user_of_a_node_number_stays_out_and_both_say_so(one: OneDaemon) -> None:
+    one.start()
+    late = OneDaemon(1, seeds=(1,), is_twin=True)
+    try:
+        late.start(state="out")
+        shown = late.run("moscmd.showmap")
+        assert (shown.returncode, shown.stdout) == (1, "openMosix not configured.\n")
+        assert f"0x{one.node:04x} is in use by {one.address}" in shown.stderr
+        collisions = one.wait_for(lambda status: status["collisions"] != [])["collisions"]
+        assert collisions[0]["address"] == late.address
+        assert "membership.collision" in one.log.read_text()
+        assert "membership.collision" in late.log.read_text()
+        assert one.end() == 0
+        late.wait_for(lambda status: status["state"] == "active")
+        assert late.run("moscmd.showmap").returncode == 0
+    finally:
+        late.close()
+
+
 def test_another_cluster_key_makes_another_cluster(one: OneDaemon, two: OneDaemon) -> None:
     two.write_key(os.urandom(32))
     one.start()

@@ -32,15 +32,18 @@ GOSSIP_PORT = 25428
 class OneDaemon:
     """One daemon on address 127.a.b.`number`; a and b follow from the process id of the test run.
 
-    A patient one never calls another dead, however slow the machine is.
+    A patient one never calls another dead, however slow the machine is. A twin has an address of another
+    network that gives the same node number.
     """
 
-    def __init__(self, number: int, seeds: tuple[int, ...] = (), is_patient: bool = True) -> None:
+    def __init__(
+        self, number: int, seeds: tuple[int, ...] = (), is_patient: bool = True, is_twin: bool = False
+    ) -> None:
         self._directory = tempfile.TemporaryDirectory(prefix="omdiscd-")
         root = Path(self._directory.name)
         root.chmod(0o755)
         self.paths = Paths(root / "run", root / "state", root / "etc")
-        self.address = address_of(number)
+        self.address = address_of(number, is_twin)
         self.node = int(self.address.split(".")[2]) << 8 | number
         self.log = root / "log"
         self.process: subprocess.Popen[bytes] | None = None
@@ -78,12 +81,12 @@ class OneDaemon:
             timeout=DEADLINE_S,
         )
 
-    def start(self) -> None:
-        """Start the daemon in the foreground and wait until it answers."""
+    def start(self, state: str = "active") -> None:
+        """Start the daemon in the foreground and wait until its claim to its number is in `state`."""
         with self.log.open("ab") as log:
             command = [sys.executable, "-m", "omdiscd.main", "-n"]
             self.process = subprocess.Popen(command, env=self.environment(), stderr=log, stdout=log)
-        self.wait_for(lambda status: status["state"] == "active")
+        self.wait_for(lambda status: status["state"] == state)
 
     def status(self) -> dict[str, Any]:
         """Ask the daemon for its status. Raises MosixError."""
@@ -125,7 +128,7 @@ class OneDaemon:
         self._directory.cleanup()
 
 
-def address_of(number: int) -> str:
+def address_of(number: int, is_twin: bool = False) -> str:
     """Return the loopback address of a daemon of this test run."""
     pid = os.getpid()
-    return f"127.{pid >> 8 & 0x7F | 0x80}.{pid & 0xFF}.{number}"
+    return f"127.{pid >> 7 & 0x7E | 0x80 | is_twin}.{pid & 0xFF}.{number}"
