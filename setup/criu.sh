@@ -78,7 +78,8 @@ Suites: sid
 Components: main
 Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg
 EOF
-    set -- -o Dir::Etc::sourcelist="$work/sid.sources" -o Dir::Etc::sourceparts=/dev/null \
+    # A mirror that lags or a snapshot of one is good enough: signatures are still checked, and so is the version.
+    set -- -o Acquire::Check-Valid-Until=false -o Dir::Etc::sourcelist="$work/sid.sources" -o Dir::Etc::sourceparts=/dev/null \
         -o Dir::State::lists="$work/lists" -o APT::Sandbox::User=root \
         -o Dir::Cache::srcpkgcache="$work/srcpkgcache.bin" -o Dir::Cache::pkgcache="$work/pkgcache.bin"
     say "fetching CRIU's source"
