@@ -8,7 +8,10 @@ carry the counter below which everything of that boot id is old.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from random import Random
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from random import Random
 
 OPEN_MAX = 512
 """Challenges open at a time; a cluster of 1000 that starts at once needs a few rounds."""

@@ -8,7 +8,7 @@ Never parses bytes and never reads a clock.
 from __future__ import annotations
 
 from collections import Counter
-from random import Random
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -36,6 +36,9 @@ from omdiscd.wire.messages import (
     Pulse,
     Suspect,
 )
+
+if TYPE_CHECKING:
+    from random import Random
 
 
 class Discovery:

@@ -7,7 +7,7 @@ Lifeguard (arXiv 1707.00788).
 
 from __future__ import annotations
 
-from random import Random
+from typing import TYPE_CHECKING
 
 from omdiscd.core.awareness import Awareness
 from omdiscd.core.effects import Effect, Multicast, Send
@@ -15,6 +15,9 @@ from omdiscd.core.member import Member, MemberState, Probe, Timings
 from omdiscd.core.roster import Roster
 from omdiscd.core.suspicion import Suspicion
 from omdiscd.wire.messages import Ping, PingRequest, Suspect
+
+if TYPE_CHECKING:
+    from random import Random
 
 HELPERS = 3
 """Members asked to probe for us (SWIM's k)."""

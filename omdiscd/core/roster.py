@@ -7,10 +7,13 @@ a state changes.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from random import Random
+from typing import TYPE_CHECKING
 
 from omdiscd.core.effects import Effect, MemberChanged
 from omdiscd.core.member import Member, MemberState
+
+if TYPE_CHECKING:
+    from random import Random
 
 MEMBERS_MAX = 4096
 """Members remembered, the dead included. Only holders of the cluster key can fill it."""

@@ -7,8 +7,7 @@ spread news fastest; announcements often at first and then rarely. Never sends: 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from random import Random
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
@@ -19,6 +18,9 @@ from omdiscd.core.gossip_payload import GossipPayload, NoPayload
 from omdiscd.core.member import Member, Timings
 from omdiscd.core.roster import Roster
 from omdiscd.wire.messages import Announce, Digest, Gossip, Leave, Message, Pulse
+
+if TYPE_CHECKING:
+    from random import Random
 
 EARLY_ANNOUNCEMENTS = 3
 """Announcements in quick succession after a start or a change, since any may be lost."""

@@ -9,13 +9,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from random import Random
+from typing import TYPE_CHECKING
 
 from omdiscd.core.challenges import Challenges
 from omdiscd.core.effects import Effect, Send
 from omdiscd.core.speech import Speech
 from omdiscd.wire.header import Header
 from omdiscd.wire.messages import Announce, Answer, Challenge, Message
+
+if TYPE_CHECKING:
+    from random import Random
 
 NumberOf = Callable[[int], int | None]
 """From an address to the node number it must have; None: no node of this cluster."""
