@@ -31,11 +31,16 @@ class GuestHere:
 
 @dataclass(frozen=True, slots=True)
 class ProcessAway:
-    """A process whose home is here and whose body runs on `node`."""
+    """A process whose home is here and whose body runs on `node`.
+
+    `cpu_s` and `rss_bytes` are the body's, where they are known: /proc here shows only what stayed at home.
+    """
 
     pid: int
     node: int
     nmigs: int = 1
+    cpu_s: float | None = None
+    rss_bytes: int | None = None
 
 
 class MigrationControl(Protocol):

@@ -89,6 +89,10 @@ class ProcessSettings:
                 "nmigs": process.nmigs if process else self._migration.nmigs(pid),
                 "lock": lock,
             }
+            if process is not None and process.cpu_s is not None:
+                row["cpu_s"] = process.cpu_s
+            if process is not None and process.rss_bytes is not None:
+                row["rss_bytes"] = process.rss_bytes
             if with_cantmove:
                 row["cantmove"] = list(self._migration.cantmove(pid))
             rows.append(row)
