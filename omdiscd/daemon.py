@@ -48,6 +48,8 @@ log = logging.getLogger(__name__)
 ANY_ADDRESS = "0.0.0.0"
 STARTING_S = 20.0
 """How long all servers together may take to be ready."""
+LEAVING_S = 20.0
+"""How long the parts may take to end; what other processes hold is not affected by ending without them."""
 
 
 class Leaving(Exception):
@@ -128,6 +130,7 @@ class Daemon:
                 await self._stop.wait()
                 notify("RELOADING=1" if self._is_to_return else "STOPPING=1")
                 self.membership.leave()
+                loop.call_later(LEAVING_S, _give_up)
                 raise Leaving
         except* Leaving:
             log.info("daemon.exiting")
@@ -212,6 +215,11 @@ def _no_address(interfaces: tuple[str, ...]) -> MosixError:
 
 def _toggle_debug() -> None:
     log.info("daemon.debug", extra={"debug": logs.toggle_debug()})
+
+
+def _give_up() -> None:
+    log.critical("daemon.stuck")
+    os._exit(EXIT_FAILED)
 
 
 async def _feed_watchdog() -> None:

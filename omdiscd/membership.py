@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -27,8 +28,8 @@ from omdiscd.wire.seal import Drop, Opener, Sealer
 log = logging.getLogger(__name__)
 
 TICKS_PER_PERIOD = 4
-BROKEN_REPORT_S = 60.0
-"""Shortest time between two log lines about datagrams that made the core fail."""
+REPORT_S = 60.0
+"""Shortest time between two log lines of one kind that strangers can cause."""
 
 OnChange = Callable[[Member, MemberState | None], None]
 
@@ -59,6 +60,7 @@ class Membership:
         self._on_change = on_change
         self._primary = discovery.speech.me.addresses[0]
         self._broken_at = float("-inf")
+        self._stranger_at = float("-inf")
         self._moved = asyncio.Event()
 
     async def run(self, sockets: DatagramSockets, ready: asyncio.Event) -> None:
@@ -92,19 +94,27 @@ class Membership:
         opened = self._opener.open(datagram, now)
         if isinstance(opened, Drop):
             self.drops[opened.value] += 1
+            if opened is not Drop.FOREIGN:
+                self._report_stranger(opened, source[0], now)
             return
         message = decode_message(opened.message)
         if message is None:
             self.drops["unreadable"] += 1
             return
         try:
-            origin = Source(int(IPv4Address(source[0])), source[1])
+            origin = Source(int.from_bytes(socket.inet_aton(source[0]), "big"), source[1])
             self._perform(self.discovery.receive(opened.header, message, origin, now))
         except Exception:
             self.drops["broken"] += 1
-            if now - self._broken_at > BROKEN_REPORT_S:
+            if now - self._broken_at > REPORT_S:
                 self._broken_at = now
                 log.exception("membership.broken", extra={"kind": type(message).__name__})
+
+    def _report_stranger(self, drop: Drop, address: str, now: float) -> None:
+        if now - self._stranger_at > REPORT_S:
+            self._stranger_at = now
+            facts = {"address": address, "why": drop.value, "so_far": self.drops[drop.value]}
+            log.warning("membership.stranger", extra=facts)
 
     async def _tick_forever(self) -> None:
         while True:

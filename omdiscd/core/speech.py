@@ -141,6 +141,8 @@ class Speech:
         if not self._channels.is_broad:
             for member in self._roster.sample(self._rng, FAREWELLS_MAX):
                 self._out.append(Send(member.address, member.gossip_port, message))
+        for rival in self._claim.rivals.values():
+            self._out.append(Send(rival.address, rival.gossip_port, message))
 
     def _announce(self, now: float) -> None:
         self._announcements += 1

@@ -7,12 +7,14 @@ which is right also when messages were lost. Bursts are folded into one call.
 from __future__ import annotations
 
 import asyncio
-import errno
 import socket
 from collections.abc import Callable
 
 SETTLE_S = 0.2
 """Quiet time waited for after a change, since one change of an interface is many messages."""
+BATCH = 4096
+"""Messages read in one go."""
+
 _RTMGRP_LINK, _RTMGRP_IPV4_IFADDR = 0x1, 0x10  # linux/rtnetlink.h
 
 
@@ -41,12 +43,11 @@ class LinkWatch:
                 loop.remove_reader(netlink.fileno())
 
     def _read(self, netlink: socket.socket) -> None:
-        while True:
+        self._changed.set()
+        for _ in range(BATCH):
             try:
                 netlink.recv(65536)
             except BlockingIOError:
                 return
-            except OSError as error:
-                if error.errno != errno.ENOBUFS:  # messages were lost: a change all the same
-                    return
-            self._changed.set()
+            except OSError:
+                continue  # ENOBUFS: messages were lost, which is a change all the same
