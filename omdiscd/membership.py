@@ -78,8 +78,9 @@ class Membership:
             raise AddressChanged from moved
 
     def leave(self) -> None:
-        """Say farewell to the cluster, if the sockets are still open."""
+        """Say farewell to the cluster; from then on nothing is heard and nothing said."""
         self._perform(self.discovery.leave(time.monotonic()))
+        self.sockets = None
 
     def counters(self) -> dict[str, int]:
         """Return everything counted about datagrams, by name."""
@@ -91,6 +92,8 @@ class Membership:
 
     def take(self, datagram: bytes, source: tuple[str, int], now: float) -> None:
         """Take in one datagram, whatever it is. Raises nothing."""
+        if self.sockets is None:
+            return
         opened = self._opener.open(datagram, now)
         if isinstance(opened, Drop):
             self.drops[opened.value] += 1

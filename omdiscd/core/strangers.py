@@ -15,7 +15,7 @@ from omdiscd.core.challenges import Challenges
 from omdiscd.core.effects import Effect, Send
 from omdiscd.core.speech import Speech
 from omdiscd.wire.header import Header
-from omdiscd.wire.messages import Announce, Answer, Challenge, Message
+from omdiscd.wire.messages import Announce, Answer, Challenge, Leave, Message
 
 if TYPE_CHECKING:
     from random import Random
@@ -51,6 +51,8 @@ class Strangers:
                 self._counts["stale_answer"] += 1
                 return None
             return message.announce if self.is_true(message.announce, header.node, source) else None
+        if isinstance(message, Leave):
+            return None
         if isinstance(message, Challenge):
             self.answer(header.node, message.nonce, source, now)
         self.challenge(header.node, header.boot_id, source, now)
