@@ -210,15 +210,23 @@ class AwayLife:
 
 
 def put_offsets(shim: HomeState, offsets: dict[str, int]) -> None:
-    """Set the offsets of the original's files to where the body left them (shared with others at home)."""
+    """Set the offsets of the original's files to where the body left them (shared with others at home).
+
+    One that the body did not move stays: others at home may have.  Where both moved it, the later place counts.
+    """
     assert shim.survey is not None
-    wanted = {entry.fd: offsets[str(entry.fd)] for entry in shim.survey.files if str(entry.fd) in offsets}
-    if not wanted:
+    moved = {
+        entry.fd: (entry.position, offsets[str(entry.fd)])
+        for entry in shim.survey.files
+        if offsets.get(str(entry.fd), entry.position) != entry.position
+    }
+    if not moved:
         return
-    for number, fd in copies_of(shim.pid, list(wanted)).items():
+    for number, fd in copies_of(shim.pid, list(moved)).items():
         try:
-            if os.lseek(fd, 0, os.SEEK_CUR) != wanted[number]:
-                os.lseek(fd, wanted[number], os.SEEK_SET)
+            departed, body = moved[number]
+            home = os.lseek(fd, 0, os.SEEK_CUR)
+            os.lseek(fd, body if home == departed else max(home, body), os.SEEK_SET)
         finally:
             os.close(fd)
 

@@ -24,6 +24,7 @@ from migrated.criu.page_server import start_page_server
 from migrated.known import write_guest
 from migrated.mfs.pump import pump
 from migrated.shim.children import Child, fork_child
+from migrated.shim.guest_files import Files
 from migrated.shim.guest_shim import GuestShim
 from migrated.shim.guest_spec import GuestSpec
 from migrated.shim.link import Link, introduced
@@ -44,7 +45,7 @@ def main() -> int:
     """Run one guest shim to its end."""
     spec = msgspec.json.decode(sys.stdin.buffer.read(), type=GuestSpec)
     for signo in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(signo, signal.SIG_IGN)
+        signal.signal(signo, _not_now)  # not ignored: that would be inherited by CRIU, which ends its own by SIGTERM
     os.umask(0o077)
     log_to_syslog("omdiscd-guest")
     directory = Path(spec.run_dir) / "guests" / spec.migration_id
@@ -59,9 +60,13 @@ def main() -> int:
         lambda: _receive_pages(spec, identity, hello, listeners["pages"], directory),
     )
     carrier: Child | None = None
+    tell_mounted = -1
     if fuse_fd is not None:
         files, fuse = listeners["files"], fuse_fd
-        carrier = fork_child("files", {files.fileno(), fuse}, lambda: _carry_files(spec, identity, hello, files, fuse))
+        mounted, tell_mounted = os.pipe()
+        keep = {files.fileno(), fuse, mounted}
+        carrier = fork_child("files", keep, lambda: _carry_files(spec, identity, hello, files, fuse, mounted))
+        os.close(mounted)
     ports = {name: listener.getsockname()[1] for name, listener in listeners.items()}
     for name in ("pages", "files"):
         listeners[name].close()
@@ -73,7 +78,9 @@ def main() -> int:
         os.dup2(null, number)
     os.close(null)
     try:
-        asyncio.run(_serve(spec, identity, hello, listeners["control"], directory, fuse_fd, carrier, pages))
+        asyncio.run(
+            _serve(spec, identity, hello, listeners["control"], directory, Files(fuse_fd, carrier, tell_mounted), pages)
+        )
     finally:
         fate = RAN if (directory / "ran").exists() else NEVER_RAN
         directory.with_suffix(".fate").write_text(fate)
@@ -87,19 +94,15 @@ async def _serve(
     hello: Hello,
     listener: socket.socket,
     directory: Path,
-    fuse_fd: int | None,
-    carrier: Child | None,
+    files: Files,
     pages: Child,
 ) -> None:
     link = await _accept_home(spec, identity, hello, listener)
     if link is None:
-        for child in (carrier, pages):
-            if child is not None:
-                child.kill()
-        if fuse_fd is not None:
-            os.close(fuse_fd)
+        files.end()
+        pages.kill()
         return
-    await GuestShim(spec, directory, link, fuse_fd, carrier, pages).run()
+    await GuestShim(spec, directory, link, files, pages).run()
 
 
 async def _accept_home(spec: GuestSpec, identity: Identity, hello: Hello, listener: socket.socket) -> Link | None:
@@ -141,11 +144,16 @@ def _receive_pages(spec: GuestSpec, identity: Identity, hello: Hello, listener: 
     return 0
 
 
-def _carry_files(spec: GuestSpec, identity: Identity, hello: Hello, listener: socket.socket, fuse_fd: int) -> int:
+def _carry_files(
+    spec: GuestSpec, identity: Identity, hello: Hello, listener: socket.socket, fuse_fd: int, mounted: int
+) -> int:
     stream = answer(listener, identity, spec.home, hello, CONNECT_TIMEOUT_S)
     listener.close()
-    end = pump(fuse_fd, stream, None)
-    _log.info("guest.files_end", extra={"pid": spec.pid, "end": str(end)})
+    if not os.read(mounted, 1):
+        return 0
+    os.close(mounted)
+    end = pump(fuse_fd, stream)
+    _log.info("guest.files_end", extra={"pid": spec.pid, "why": end.reason.value, "requests": end.requests})
     return 0
 
 
@@ -157,6 +165,10 @@ def _listen(address: str) -> socket.socket:
         listener.listen(8)
         undo.pop_all()
     return listener
+
+
+def _not_now(_signo: int, _frame: object) -> None:
+    """A shim ends with its process, not when it is told to."""
 
 
 if __name__ == "__main__":

@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from migrated.core.lease import RENEW_S, GuestLease, Standing
-from migrated.deputy.freezer import Freezer
 from migrated.jail.jail import Jail
 from migrated.known import write_guest
 from migrated.shim.children import Child
 from migrated.shim.guest_capture import GuestCapture
+from migrated.shim.guest_files import Files
 from migrated.shim.guest_relays import GuestRelays
 from migrated.shim.guest_spec import GuestSpec, jail_spec
 from migrated.shim.home_state import now
@@ -72,26 +72,17 @@ _CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
 class GuestShim:
     """The life of one guest on this node."""
 
-    def __init__(
-        self,
-        spec: GuestSpec,
-        directory: Path,
-        link: Link,
-        fuse_fd: int | None,
-        pump: Child | None,
-        pages: Child,
-    ) -> None:
+    def __init__(self, spec: GuestSpec, directory: Path, link: Link, files: Files, pages: Child) -> None:
         self._spec = spec
         self._directory = directory
         self._link = link
-        self._fuse_fd = fuse_fd
-        self._pump = pump
+        self._files = files
         self._pages = pages
         self._jail: Jail | None = None
         self._relays = GuestRelays()
         self._lease = GuestLease(valid_from_s=now())
         self._asked: dict[int, float] = {}
-        self._held: Freezer | None = None
+        self._held = False
         self._body = 0
         self._captured: GuestCapture | None = None
         self._last_modes: list[int] = []
@@ -153,8 +144,8 @@ class GuestShim:
             self._last_modes = prepare.terminal.modes
         spec = jail_spec(self._spec, prepare.jail, str(self._directory / "jail"), str(images))
         slave = self._relays.slave if self._relays.slave >= 0 else None
-        self._jail = Jail.start(spec, self._fuse_fd, slave)
-        self._close_fuse()
+        self._jail = Jail.start(spec, self._files.device, slave)
+        self._files.close_device()
         asyncio.get_running_loop().add_reader(self._jail.fileno(), self._read_jail)
         pipes = self._relays.pipes
         self._jail.send(
@@ -210,31 +201,23 @@ class GuestShim:
             self._link.post(LeaseAsked(number=number))
             self._report_usage()
         standing = self._lease.standing(moment)
-        if self._pump is not None and self._pump.ended():
+        if self._files.lost:
             _log.error("guest.files_lost", extra={"pid": self._spec.pid, "home": self._spec.home})
             return False
         if standing is Standing.KILL:
             _log.error("guest.lease_ended", extra={"pid": self._spec.pid, "home": self._spec.home})
             return False
-        if standing is Standing.HOLD and self._held is None:
-            self._held = self._hold()
-        elif standing is Standing.RUN and self._held is not None:
+        if standing is Standing.HOLD and not self._held:
+            self._held = True
+            self._jail.freeze(_HOLD_TIMEOUT_S)
+        elif standing is Standing.RUN:
             self._let_go()
         return True
 
-    def _hold(self) -> Freezer:
-        """Freeze everything in the jail: home may have given it up."""
-        assert self._jail is not None
-        pids = sorted(self._jail.host_pids().values())
-        held = Freezer.create(pids, f"guest-{self._spec.migration_id[:12]}")
-        held.freeze(_HOLD_TIMEOUT_S)
-        return held
-
     def _let_go(self) -> None:
-        if self._held is not None:
-            self._held.thaw()
-            self._held.release()
-            self._held = None
+        if self._held and self._jail is not None:
+            self._held = False
+            self._jail.thaw()
 
     def _report_usage(self) -> None:
         with contextlib.suppress(OSError, ValueError, MosixError):
@@ -251,10 +234,12 @@ class GuestShim:
                 if error.code != "timeout":
                     asyncio.get_running_loop().remove_reader(self._jail.fileno())
                     self._events.put_nowait({"ev": "gone", "message": error.message})
-                return
+                break
             for fd in fds:
                 os.close(fd)
             self._events.put_nowait(event)
+        if self._jail.mounted:
+            self._files.mounted()
 
     async def _jail_event(self, event: dict[str, Any]) -> bool:
         """Report what happened to the body; True when that was its end."""
@@ -354,20 +339,13 @@ class GuestShim:
         with contextlib.suppress(LinkLost):
             self._link.post(ModesChanged(terminal=meant))
 
-    def _close_fuse(self) -> None:
-        if self._fuse_fd is not None:
-            os.close(self._fuse_fd)
-            self._fuse_fd = None
-
     def _clean_up(self) -> None:
         if self._captured is not None:
             self._captured.kill()
         self._let_go()
         if self._jail is not None:
             asyncio.get_running_loop().remove_reader(self._jail.fileno())
-        if self._pump is not None:
-            self._pump.kill()
-        self._close_fuse()
+        self._files.end()
         if self._jail is not None:
             self._jail.kill()
         self._pages.kill()

@@ -29,7 +29,7 @@ def main() -> int:
     """Run one home shim to its end."""
     spec = msgspec.json.decode(sys.stdin.buffer.read(), type=HomeSpec)
     for signo in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(signo, signal.SIG_IGN)
+        signal.signal(signo, _not_now)  # not ignored: that would be inherited by CRIU, which ends its own by SIGTERM
     os.umask(0o077)
     log_to_syslog("omdiscd-home")
     paths = Paths(run_dir=Path(spec.run_dir), state_dir=Path(spec.state_dir), etc_dir=Path(spec.etc_dir))
@@ -72,6 +72,10 @@ async def _serve(shim: HomeState, socket_path: Path) -> None:
         os.dup2(null, number)
     os.close(null)
     await serving
+
+
+def _not_now(_signo: int, _frame: object) -> None:
+    """A shim ends with its process, not when it is told to."""
 
 
 if __name__ == "__main__":
