@@ -1,7 +1,7 @@
 """Which CRIU is used on this node.
 
-Looks in OPENMOSIX_CRIU_DIR, <checkout>/.criu, /usr/lib/openmosix/criu, and then for the system's own, and
-takes the first that is complete and at least 4.1. A directory of ours holds bin/criu and lib/libcriu.so.2.
+Looks in OPENMOSIX_CRIU_DIR, <checkout>/.criu, beside an installed environment, /usr/lib/openmosix/criu, and then
+for the system's own, and takes the first that is complete and at least 4.1. A directory of ours holds bin/criu and lib/libcriu.so.2.
 Always absolute paths: neither the binary nor the library is searched for by the loader. Blocks for one
 `criu --version`.
 """
@@ -13,6 +13,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,7 +73,11 @@ def find_criu() -> CriuPlace:
 
 
 def _candidates() -> list[tuple[Path, Path]]:
-    directories = [Path(__file__).resolve().parents[2] / ".criu", Path("/usr/lib/openmosix/criu")]
+    directories = [
+        Path(__file__).resolve().parents[2] / ".criu",
+        Path(sys.prefix).parent / "criu",
+        Path("/usr/lib/openmosix/criu"),
+    ]
     if given := os.environ.get("OPENMOSIX_CRIU_DIR"):
         directories.insert(0, Path(given).resolve())
     pairs = [(directory / "bin" / "criu", directory / "lib" / "libcriu.so.2") for directory in directories]
