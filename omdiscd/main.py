@@ -60,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         logs.start_logging(is_background=not given.nodaemon)
         pid_file = PidFile(paths.pid_file)
     except MosixError as error:
-        report(error.message)
+        report(error.message + _how_to_change_over(error))
         return EXIT_FAILED
     except OSError as error:
         report(str(error))
@@ -125,6 +125,12 @@ def _make_missing_key(path: Path) -> None:
         f"omdiscd: made a new cluster key, {path}. This node is a cluster of its own until all nodes "
         "have the same key: copy the file to the others.\n"
     )
+
+
+def _how_to_change_over(error: MosixError) -> str:
+    if error.code != "already-running" or not Paths.from_environment().map_file.exists():
+        return ""
+    return " It runs by a static map: deactivate that first (setpe -off) to find nodes by discovery."
 
 
 def _report_in_foreground(error: str) -> None:

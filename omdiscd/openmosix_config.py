@@ -1,7 +1,7 @@
 """The original's configuration file, /etc/openmosix/openmosix.config, for those who bring theirs along.
 
-Owns reading its variables (openmosix.md 10.2) without running it as the shell script it used to be. What it says
-is applied at every start, as the original's start script did; the native file is openmosix.toml.
+Owns reading its variables (openmosix.md 10.2) without running it as the shell script it used to be. What it
+says is applied at every start, as the original's start script did; the native file is openmosix.toml.
 """
 
 from __future__ import annotations
@@ -47,7 +47,9 @@ class OpenmosixConfig:
 
 
 def read_openmosix_config(path: Path) -> OpenmosixConfig:
-    """Read the file; nothing set when there is none. Lines and values that make no sense are logged. Blocks."""
+    """Read the file; nothing set when there is none. Lines and values that make no sense are logged.
+    Blocks.
+    """
     try:
         with open(path, encoding="utf-8", errors="replace") as file:
             text = file.read(_LIMIT_BYTES)

@@ -10,12 +10,14 @@ import asyncio
 from omdiscd import __version__
 from omdiscd.admin.config_verbs import ConfigVerbs
 from omdiscd.admin.interfaces import LoadSource, MigrationControl, NoMigration
+from omdiscd.admin.mapped_cluster import MappedCluster
 from omdiscd.admin.service import AdminService
 from omdiscd.admin.verbs import AdminVerbs
 from omdiscd.control.registry import Registry
 from omdiscd.hpc.mounted import serve_hpc
 from omdiscd.io.peer_server import PeerRegistry
 from omdiscd.node import MemberView, Node
+from omdiscd.numbering import load_numbering
 from omdiscd.openmosix_config import FILE_NAME, read_openmosix_config
 
 
@@ -25,7 +27,10 @@ class Administration:
     def __init__(self, node: Node, migration: MigrationControl | None = None, load: LoadSource | None = None) -> None:
         self._node = node
         self.service = AdminService(
-            node.paths.state_dir, node, migration if migration is not None else NoMigration(), load
+            node.paths.state_dir,
+            MappedCluster(node, load_numbering(node.paths.map_file).table),
+            migration if migration is not None else NoMigration(),
+            load,
         )
         self.service.start_with(read_openmosix_config(node.paths.etc_dir / FILE_NAME))
 

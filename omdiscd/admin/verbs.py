@@ -116,6 +116,8 @@ class AdminVerbs:
         cluster = self._service.cluster
         if "address" not in args:
             node = whole(args, "node", 0) or cluster.own_node
+            if not node:
+                raise MosixError("not-configured", "openMosix is not configured: this node has no number yet.")
             for number, address in cluster.nodes():
                 if number == node:
                     return {"node": number, "address": address}
