@@ -1,9 +1,9 @@
 """Which CRIU is used on this node.
 
-Looks in OPENMOSIX_CRIU_DIR, <checkout>/.criu, beside an installed environment, /usr/lib/openmosix/criu, and then
-for the system's own, and takes the first that is complete and at least 4.1. A directory of ours holds bin/criu and lib/libcriu.so.2.
-Always absolute paths: neither the binary nor the library is searched for by the loader. Blocks for one
-`criu --version`.
+Looks in OPENMOSIX_CRIU_DIR, <checkout>/.criu, beside an installed environment, /usr/lib/openmosix/criu, and
+then for the system's own, and takes the first that is complete and at least 4.1. A directory of ours holds
+bin/criu and lib/libcriu.so.2. Always absolute paths: neither the binary nor the library is searched for by the
+loader. Blocks for one `criu --version`.
 """
 
 from __future__ import annotations
