@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from omprotocol.control import request
 from omprotocol.errors import MosixError
 
-ANSWER_S = 10.0
+ANSWER_S = 30.0
+"""Looking for reasons reads much of /proc on a busy node."""
 NOT_CONFIGURED = -1
 """Shown in place of a node number when openMosix does not run here."""
 

@@ -14,7 +14,7 @@ import msgspec
 
 from migrated.known import Guest
 from migrated.service import MigrationService, find_node, find_process
-from omdiscd.admin.interfaces import Destination, GuestHere, ProcessAway, Progress
+from omdiscd.admin.interfaces import Destination, GuestHere, ProcessAway, Progress, Usage
 from omdiscd.control.registry import Caller, Registry
 from omdiscd.io.peer_server import PeerCaller, PeerRegistry
 from omdiscd.node import MemberView, Node
@@ -77,6 +77,14 @@ class Migration:
     def cantmove(self, pid: int) -> Sequence[str]:
         """Reasons why the local process cannot move; empty when it can."""
         return self.service.reasons(pid)
+
+    async def usage(self, pid: int) -> Usage | None:
+        """What the body of a process away uses; None when its shim does not know or answer."""
+        try:
+            status = await self.service.status(pid)
+            return Usage(float(status["cpu_s"]), int(status["rss_bytes"]))
+        except (MosixError, OSError, KeyError, TypeError, ValueError):
+            return None
 
     async def move(self, pid: int, to: Destination, progress: Progress) -> Mapping[str, Any]:
         """Move a process whose home is here; returns when it runs there.  Raises MosixError."""

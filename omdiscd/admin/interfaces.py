@@ -31,16 +31,19 @@ class GuestHere:
 
 @dataclass(frozen=True, slots=True)
 class ProcessAway:
-    """A process whose home is here and whose body runs on `node`.
-
-    `cpu_s` and `rss_bytes` are the body's, where they are known: /proc here shows only what stayed at home.
-    """
+    """A process whose home is here and whose body runs on `node`."""
 
     pid: int
     node: int
     nmigs: int = 1
-    cpu_s: float | None = None
-    rss_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What the body of a process away uses; /proc here shows only what stayed at home."""
+
+    cpu_s: float
+    rss_bytes: int
 
 
 class MigrationControl(Protocol):
@@ -57,6 +60,9 @@ class MigrationControl(Protocol):
 
     def cantmove(self, pid: int) -> Sequence[str]:
         """Reasons in the words of openmosix.md 13.9 why the local process cannot move; empty when it can."""
+
+    async def usage(self, pid: int) -> Usage | None:
+        """What the body of a process away uses, None where that is not known. Has a deadline of its own."""
 
     async def move(self, pid: int, to: Destination, progress: Progress) -> Mapping[str, Any]:
         """Move a process whose home is here. Returns when it runs there. Raises MosixError; cancellable."""
@@ -79,6 +85,9 @@ class NoMigration:
 
     def cantmove(self, pid: int) -> Sequence[str]:
         return ()
+
+    async def usage(self, pid: int) -> Usage | None:
+        return None
 
     async def move(self, pid: int, to: Destination, progress: Progress) -> Mapping[str, Any]:
         raise MosixError("no-migration", "Migration is not available on this node.", EXIT_FAILED)

@@ -17,6 +17,8 @@ from omprotocol.errors import EXIT_REFUSED, MosixError
 
 CARRY_ON_S = 1.0
 """How often settings are carried on to new children; children of a parent that ends sooner may miss them."""
+MAX_ASKED = 256
+"""Processes away whose use is asked for in one listing."""
 
 
 def not_yours(pid: int) -> MosixError:
@@ -73,8 +75,11 @@ class ProcessSettings:
         process_facts.read_stat(pid)
         return 0
 
-    def listing(self, with_cantmove: bool) -> list[dict[str, Any]]:
-        """One row per process of this node for `mps`: where, nmigs, lock and, when asked for, cantmove."""
+    async def listing(self, with_cantmove: bool) -> list[dict[str, Any]]:
+        """One row per process of this node for `mps`: where, nmigs, lock, use of those away, and cantmove.
+
+        Reasons are looked for in a thread, since that reads much of /proc.
+        """
         away = {process.pid: process for process in self._migration.away()}
         rows: list[dict[str, Any]] = []
         for pid in process_facts.all_pids():
@@ -83,20 +88,23 @@ class ProcessSettings:
             except MosixError:
                 continue
             process = away.get(pid)
-            row: dict[str, Any] = {
-                "pid": pid,
-                "where": process.node if process else 0,
-                "nmigs": process.nmigs if process else self._migration.nmigs(pid),
-                "lock": lock,
-            }
-            if process is not None and process.cpu_s is not None:
-                row["cpu_s"] = process.cpu_s
-            if process is not None and process.rss_bytes is not None:
-                row["rss_bytes"] = process.rss_bytes
-            if with_cantmove:
-                row["cantmove"] = list(self._migration.cantmove(pid))
-            rows.append(row)
+            nmigs = process.nmigs if process else self._migration.nmigs(pid)
+            rows.append({"pid": pid, "where": process.node if process else 0, "nmigs": nmigs, "lock": lock})
+        asked = [row for row in rows if row["where"]][:MAX_ASKED]
+        uses = await asyncio.gather(*(self._migration.usage(row["pid"]) for row in asked))
+        for row, usage in zip(asked, uses, strict=True):
+            if usage is not None:
+                row |= {"cpu_s": usage.cpu_s, "rss_bytes": usage.rss_bytes}
+        if with_cantmove:
+            await asyncio.to_thread(self._add_reasons, rows)
         return rows
+
+    def _add_reasons(self, rows: list[dict[str, Any]]) -> None:
+        for row in rows:
+            try:
+                row["cantmove"] = list(self._migration.cantmove(row["pid"]))
+            except MosixError:
+                row["cantmove"] = []
 
     async def run(self) -> None:
         """Carry settings on and forget the dead, until cancelled. Idle while nobody has settings."""

@@ -151,7 +151,7 @@ class AdminVerbs:
         return {"pid": pid}
 
     async def _process_list(self, _caller: Caller, args: dict[str, Any]) -> dict[str, Any]:
-        return {"processes": self._service.processes.listing(args.get("cantmove") is True)}
+        return {"processes": await self._service.processes.listing(args.get("cantmove") is True)}
 
     async def _peer_facts(self, _peer: PeerCaller, _args: dict[str, Any]) -> dict[str, Any]:
         return self._service.nodes.own_plain()

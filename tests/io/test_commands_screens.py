@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from moscmd import mosmon, mps, mtop
-from omdiscd.admin.interfaces import ProcessAway
+from omdiscd.admin.interfaces import ProcessAway, Usage
 from tests.support.command_bench import WAIT_S, CommandBench, command_bench
 
 
@@ -44,7 +44,8 @@ async def test_mps_shows_where_processes_are(bench: CommandBench) -> None:
 
 
 async def test_mtop_once(bench: CommandBench) -> None:
-    bench.migration.away_list = [ProcessAway(os.getpid(), 3, 2, cpu_s=7200.0, rss_bytes=64 << 20)]
+    bench.migration.away_list = [ProcessAway(os.getpid(), 3, 2)]
+    bench.migration.uses = {os.getpid(): Usage(cpu_s=7200.0, rss_bytes=64 << 20)}
     said = await bench.say(mtop.main, "--once", "-o", "node")
     rows = said.out.splitlines()
     assert rows[5].split()[:3:2] == [str(os.getpid()), "3"]

@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
-from omdiscd.admin.interfaces import Destination, GuestHere, ProcessAway, Progress
+from omdiscd.admin.interfaces import Destination, GuestHere, ProcessAway, Progress, Usage
 from omprotocol.errors import MosixError, PeerUnreachable
 
 PeerAnswer = Callable[[str, Mapping[str, Any]], Awaitable[dict[str, Any]]]
@@ -45,6 +45,7 @@ class FakeMigration:
         self.away_list: list[ProcessAway] = []
         self.immovable: dict[int, str] = {}
         self.reasons: dict[int, list[str]] = {}
+        self.uses: dict[int, Usage] = {}
         self.moves: list[tuple[int, Destination]] = []
         self.started = asyncio.Event()
         self.gate = asyncio.Event()
@@ -61,6 +62,9 @@ class FakeMigration:
 
     def cantmove(self, pid: int) -> Sequence[str]:
         return self.reasons.get(pid, [])
+
+    async def usage(self, pid: int) -> Usage | None:
+        return self.uses.get(pid)
 
     async def move(self, pid: int, to: Destination, progress: Progress) -> Mapping[str, Any]:
         await self._go(pid, to)
