@@ -7,9 +7,11 @@ process of the same user can write into it: every message is checked and what is
 from __future__ import annotations
 
 import os
+import select
 import signal
 import socket
 import struct
+import time
 
 import msgspec
 
@@ -34,8 +36,8 @@ class ForwardedSignal(msgspec.Struct, frozen=True):
 
     signo: int
     code: int
-    pid: int
-    uid: int
+    sender_pid: int
+    sender_uid: int
     value: int
     raw: bytes
 
@@ -58,7 +60,8 @@ class DeputyChannel:
     def __init__(self, sock: socket.socket, pid: int) -> None:
         self._socket = sock
         self.pid = pid
-        self.pongs = 0
+        self._pongs = 0
+        self._kept: list[ForwardedSignal] = []
         self.malformed = 0
 
     @classmethod
@@ -86,7 +89,11 @@ class DeputyChannel:
 
     def receive(self) -> list[ForwardedSignal]:
         """The signals that have arrived, oldest first. Malformed messages are counted and dropped."""
-        found = []
+        kept, self._kept = self._kept, []
+        return kept + self._read()
+
+    def _read(self) -> list[ForwardedSignal]:
+        found: list[ForwardedSignal] = []
         for _ in range(_BATCH):
             try:
                 message = self._socket.recv(4096, socket.MSG_DONTWAIT)
@@ -95,7 +102,7 @@ class DeputyChannel:
             if not message:
                 break
             if len(message) == _PONG_BYTES and message[:4] == struct.pack("=i", _OP_PING):
-                self.pongs += 1
+                self._pongs += 1
             elif (forwarded := parse_signal(message)) is not None:
                 found.append(forwarded)
             else:
@@ -116,9 +123,20 @@ class DeputyChannel:
         """Have the original stop by the signal's default action, so that its parent is told."""
         self._order(_OP_STOP, _checked(signo))
 
-    def ping(self) -> None:
-        """Have the deputy answer: `pongs` grows with a later receive()."""
+    def ping(self, timeout_s: float = 5.0) -> bool:
+        """Have the deputy answer; blocks up to `timeout_s`. Signals met on the way are kept for receive().
+
+        Returns False when no answer came: the deputy is stopped or gone.
+        """
+        before = self._pongs
         self._order(_OP_PING, 0)
+        deadline = time.monotonic() + timeout_s
+        while self._pongs == before:
+            left = deadline - time.monotonic()
+            if left <= 0 or not select.select([self._socket], [], [], left)[0]:
+                return False
+            self._kept += self._read()
+        return True
 
     def close(self) -> None:
         """Close this end; the deputy keeps its own."""

@@ -68,14 +68,28 @@ class Freezer:
                 self.thaw()
             raise
 
+    @property
+    def frozen(self) -> bool:
+        """Whether all of its processes stand still."""
+        return self.path_exists() and self._is_frozen()
+
+    def refreeze(self) -> None:
+        """Freeze again what is still in the group, without waiting."""
+        if self.path_exists():
+            self._switch(True)
+
+    def path_exists(self) -> bool:
+        """Whether the group is there."""
+        return self.path.exists()
+
     def thaw(self) -> None:
         """Let the processes run; harmless when they do."""
-        if self.path.exists():
+        if self.path_exists():
             self._switch(False)
 
     def release(self) -> None:
         """Thaw, put every process back into the group it came from and remove ours. Harmless when it is gone."""
-        if not self.path.exists():
+        if not self.path_exists():
             return
         self.thaw()
         homes = dict(zip(self.pids, self._homes, strict=True))

@@ -61,7 +61,8 @@ def _wait(held: dict[int, Tracee], tid: int, pid: int) -> None:
 
 def release_all(tracees: list[Tracee]) -> None:
     """Detach from all; a SIGSTOP met on the way is delivered."""
-    for tracee in tracees:
+    # The main thread last: its end can be collected only when the others' have been.
+    for tracee in reversed(tracees):
         if not tracee.stopped:
             with contextlib.suppress(TimeoutError, ProcessGone):
                 tracee.wait_stopped(_LATE_STOP_S)

@@ -19,7 +19,7 @@ from migrated.deputy.blob import CODE, PARK_OFFSET, RUN_OFFSET, SITE_OFFSET
 from migrated.deputy.error import HollowFailed, ProcessGone
 from migrated.deputy.freezer import Freezer
 from migrated.deputy.held import release_all, seize_all
-from migrated.deputy.mappings import argument_range, read_mappings, read_status, read_text, read_timers
+from migrated.deputy.mappings import argument_range, read_mappings, read_status, read_text, read_timers, without
 from migrated.deputy.ptrace import Tracee
 from migrated.deputy.rseq import leave_critical_section
 from migrated.deputy.x86 import ALL_SIGNALS, PAGE_BYTES, WORD, Call, Registers
@@ -68,6 +68,11 @@ class Hollow(msgspec.Struct, frozen=True):
         """Address of a `syscall` instruction in the deputy's page."""
         return self.code + SITE_OFFSET
 
+    @property
+    def own_ranges(self) -> tuple[tuple[int, int], ...]:
+        """The deputy's pages: (start, end) each."""
+        return ((self.code, self.code + PAGE_BYTES), (self.stack, self.stack + PAGE_BYTES))
+
     def to_json(self) -> dict[str, Any]:
         """The record as plain JSON types."""
         record: dict[str, Any] = msgspec.to_builtins(self)
@@ -86,32 +91,47 @@ def _no_fault(step: str) -> None:
     pass
 
 
-def hollow(pid: int, freezer: Freezer, fault: Fault = _no_fault) -> Hollow:
+def hollow(pid: int, freezer: Freezer, *, thaw_on_failure: bool = False, fault: Fault = _no_fault) -> Hollow:
     """Make the frozen process `pid` a deputy and release the freezer; blocks some 10 ms.
 
-    `fault` is called with the name of each step before it; a test lets it raise. Raises HollowFailed (the process
-    runs on, unharmed, thawed and out of the freezer), ProcessGone.
+    Raises HollowFailed with the process unharmed: frozen as before, because a copy of it may run elsewhere; or, with
+    `thaw_on_failure`, running and out of the freezer. Raises ProcessGone with the freezer released.
+    `fault` is called with the name of each step before it; a test lets it raise.
     """
-    with contextlib.ExitStack() as release:
-        release.callback(_release_quietly, freezer)
-        try:
-            _refuse_unsuitable(pid)
-            tracees = seize_all(pid, freezer)
-        except ProcessGone:
+    try:
+        record = _hollow(pid, freezer, fault)
+    except HollowFailed:
+        if thaw_on_failure:
+            _release_quietly(freezer)
+        raise
+    except ProcessGone:
+        _release_quietly(freezer)
+        raise
+    _release_quietly(freezer)
+    return record
+
+
+def _hollow(pid: int, freezer: Freezer, fault: Fault) -> Hollow:
+    try:
+        _refuse_unsuitable(pid)
+        tracees = seize_all(pid, freezer)
+    except ProcessGone:
+        raise
+    except (OSError, MosixError) as error:
+        raise HollowFailed(pid, str(error)) from error
+    try:
+        with contextlib.ExitStack() as undo:
+            record = _prepare(pid, tracees, undo, fault)
+            undo.pop_all()
+    except BaseException as error:
+        # Frozen before it is let go, so that it does not run an instruction.
+        freezer.refreeze()
+        release_all(tracees)
+        if isinstance(error, ProcessGone) or not isinstance(error, Exception):
             raise
-        except (OSError, MosixError) as error:
-            raise HollowFailed(pid, str(error)) from error
-        try:
-            with contextlib.ExitStack() as undo:
-                record = _prepare(pid, tracees, undo, fault)
-                undo.pop_all()
-        except BaseException as error:
-            release_all(tracees)
-            if isinstance(error, ProcessGone) or not isinstance(error, Exception):
-                raise
-            raise HollowFailed(pid, str(error)) from error
-        _become_deputy(pid, tracees, record)
-        return record
+        raise HollowFailed(pid, str(error)) from error
+    become_deputy(pid, tracees, record)
+    return record
 
 
 def _release_quietly(freezer: Freezer) -> None:
@@ -208,14 +228,14 @@ def _quietly(action: Callable[..., Any], *arguments: Any) -> None:
         action(*arguments)
 
 
-def _become_deputy(pid: int, tracees: list[Tracee], record: Hollow) -> None:
+def become_deputy(pid: int, tracees: list[Tracee], record: Hollow) -> None:
     """The point of no return: nothing here raises but ProcessGone."""
     main = tracees[0]
     for which in range(3):
         _quietly(main.call, Call.SETITIMER, which, record.stack + PAGE_BYTES // 2, 0)
     for timer in read_timers(pid):
         _quietly(main.call, Call.TIMER_DELETE, int(timer["ID"]))
-    for start, end in _droppable(pid, (record.code, record.stack)):
+    for start, end in _droppable(pid, record.own_ranges):
         _drop(main, start, end)
     for tracee in tracees[1:]:
         with contextlib.suppress(ProcessGone):
@@ -234,21 +254,18 @@ def _entry(tracee: Tracee, address: int) -> Registers:
     return registers
 
 
-def _droppable(pid: int, own: tuple[int, int]) -> list[tuple[int, int]]:
+def _droppable(pid: int, own: tuple[tuple[int, int], ...]) -> list[tuple[int, int]]:
     """Ranges whose pages are dropped: all but the kernel's, ours, and argv and environ, which ps shows."""
     first, last = argument_range(pid)
     keep = (first & -PAGE_BYTES, -(-last // PAGE_BYTES) * PAGE_BYTES)
     ranges: list[tuple[int, int]] = []
-    for mapping in read_mappings(pid):
-        if mapping.is_special or mapping.start in own:
+    for mapping in without(read_mappings(pid), *own, keep):
+        if mapping.is_special:
             continue
-        for start, end in ((mapping.start, min(mapping.end, keep[0])), (max(mapping.start, keep[1]), mapping.end)):
-            if start >= end:
-                continue
-            if ranges and ranges[-1][1] == start:
-                ranges[-1] = (ranges[-1][0], end)
-            else:
-                ranges.append((start, end))
+        if ranges and ranges[-1][1] == mapping.start:
+            ranges[-1] = (ranges[-1][0], mapping.end)
+        else:
+            ranges.append((mapping.start, mapping.end))
     return ranges
 
 

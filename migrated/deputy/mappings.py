@@ -65,6 +65,19 @@ def parse_mappings(text: str) -> list[Mapping]:
     return found
 
 
+def without(mappings: list[Mapping], *ranges: tuple[int, int]) -> list[Mapping]:
+    """The mappings with the address ranges cut out (the kernel may have merged ours with a neighbour)."""
+    for low, high in ranges:
+        kept = []
+        for m in mappings:
+            for start, end in ((m.start, min(m.end, low)), (max(m.start, high), m.end)):
+                if start < end:
+                    offset = m.offset + start - m.start if m.is_file else m.offset
+                    kept.append(Mapping(start, end, m.flags, offset, m.inode, m.name))
+        mappings = kept
+    return mappings
+
+
 def read_threads(pid: int) -> list[int]:
     """Thread ids, the main thread first."""
     try:

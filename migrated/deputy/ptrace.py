@@ -22,7 +22,7 @@ _CONT, _GETREGS, _SETREGS, _DETACH, _SYSCALL = 7, 12, 13, 17, 24
 _SETOPTIONS, _GETEVENTMSG, _GETREGSET, _SETREGSET = 0x4200, 0x4201, 0x4204, 0x4205
 _SEIZE, _INTERRUPT, _PEEKSIGINFO, _GETSIGMASK, _SETSIGMASK = 0x4206, 0x4207, 0x4209, 0x420A, 0x420B
 _GET_RSEQ_CONFIGURATION = 0x420F
-_O_TRACESYSGOOD, _O_TRACECLONE = 1, 8
+_O_TRACESYSGOOD, _O_TRACECLONE, _O_EXITKILL = 1, 8, 0x100000
 _EVENT_CLONE, _EVENT_STOP = 3, 128
 _NT_X86_XSTATE = 0x202
 _XSTATE_BYTES_MAX = 65536
@@ -33,6 +33,7 @@ _RSEQ_UNREGISTER = 1
 _SYSCALL_INSTRUCTION = b"\x0f\x05"
 # A stopped thread performs an injected call at once; what takes longer is a hung file system.
 CALL_TIMEOUT_S = 20.0
+_REAP_TIMEOUT_S = 2.0
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.ptrace.restype = ctypes.c_long
@@ -87,6 +88,7 @@ class Tracee:
         self.saved_mask = 0
         self._site = 0
         self._memory = -1
+        self._newborn = 0
 
     @classmethod
     def adopt(cls, tid: int) -> Tracee:
@@ -95,6 +97,10 @@ class Tracee:
         tracee._begin(tid)
         tracee._wait_event_stop(time.monotonic() + CALL_TIMEOUT_S)
         return tracee
+
+    def die_with_us(self) -> None:
+        """Have the kernel kill the process if we die before the detach (it must not run half made)."""
+        _ptrace(_SETOPTIONS, self.tid, 0, _O_TRACESYSGOOD | _O_TRACECLONE | _O_EXITKILL)
 
     def interrupt(self) -> None:
         """Ask the thread to stop (a frozen thread stops when it is thawed)."""
@@ -210,6 +216,10 @@ class Tracee:
                 raise ProcessGone(self.tid) from error
         return self._memory
 
+    def move_site(self) -> None:
+        """Use the vdso's `syscall` instruction from now on."""
+        self._site = self._find_site()
+
     def prepare(self, site: int = 0) -> None:
         """Make the stopped thread ready for `call`: remember registers and mask, block every signal.
 
@@ -244,14 +254,10 @@ class Tracee:
 
     def clone(self, flags: int) -> Tracee:
         """Have the thread clone a thread; return it, stopped before its first instruction, with the same registers."""
+        self._newborn = 0
         tid = self.call(Call.CLONE, flags, 0, 0, 0, 0)
-        return Tracee.adopt(self._newborn(tid))
-
-    def _newborn(self, tid: int) -> int:
         # The number the tracee sees may differ from ours; the kernel told ours in the clone event.
-        return self._last_clone or tid
-
-    _last_clone = 0
+        return Tracee.adopt(self._newborn or tid)
 
     def _enter(self, number: Call, arguments: tuple[int, ...]) -> None:
         assert self.saved is not None
@@ -273,7 +279,7 @@ class Tracee:
             if event == _EVENT_CLONE:
                 message = ctypes.c_ulong()
                 _ptrace(_GETEVENTMSG, self.tid, 0, ctypes.addressof(message))
-                self._last_clone = message.value
+                self._newborn = message.value
             elif event == 0 and received == signal.SIGSTOP:
                 # SIGSTOP cannot be blocked: keep it for the caller, who sends it again after the detach.
                 self.swallowed.append(received)
@@ -299,16 +305,21 @@ class Tracee:
         """Let the thread go; `stop`: with a SIGSTOP. Closes what we hold of it. Never raises for a dead thread."""
         self.close()
         try:
-            _ptrace(_DETACH, self.tid, 0, signal.SIGSTOP if stop else 0)
+            _ptrace(_DETACH, self.tid, 0, int(signal.SIGSTOP) if stop else 0)
         except ProcessGone:
             self.reap()
 
     def reap(self) -> None:
-        """Collect the end of a thread that died while traced, so that its parent is told."""
-        try:
-            os.waitpid(self.tid, _WALL | os.WNOHANG)
-        except ChildProcessError:
-            pass
+        """Collect the end of a thread that died while traced, so that its parent is told; waits a moment for it."""
+        deadline = time.monotonic() + _REAP_TIMEOUT_S
+        while time.monotonic() < deadline:
+            try:
+                tid, status = os.waitpid(self.tid, _WALL | os.WNOHANG)
+            except ChildProcessError:
+                return
+            if tid and not os.WIFSTOPPED(status):
+                return
+            time.sleep(0.001)
 
     def close(self) -> None:
         """Close the descriptor of its memory."""

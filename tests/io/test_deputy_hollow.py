@@ -5,18 +5,20 @@ from __future__ import annotations
 import os
 import select
 import signal
+import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from migrated.deputy.channel import DeputyChannel, ForwardedSignal
+from migrated.deputy.error import HollowFailed, ProcessGone
 from migrated.deputy.freezer import Freezer
-from migrated.deputy.hollow import Hollow, HollowFailed, hollow
-from migrated.deputy.ptrace import Tracee
+from migrated.deputy.hollow import Hollow, hollow
+from migrated.deputy.ptrace import own_call
 
 pytestmark = pytest.mark.root
 
@@ -27,8 +29,8 @@ threads = [threading.Thread(target=threading.Event().wait, daemon=True) for _ in
 for thread in threads:
     thread.start()
 os.write(1, b"ready\\n")
-while True:
-    os.read(0, 1) or time.sleep(1000)
+while byte := os.read(0, 1):
+    os.write(1, byte + b"\\n")
 """
 
 
@@ -49,11 +51,15 @@ class Original:
         self.pid = self.process.pid
 
     def hollow(self) -> tuple[Hollow, DeputyChannel]:
-        freezer = Freezer.create(self.pid, f"test-{self.pid}")
+        freezer = Freezer.create(self.pid, f"{run_name()}-{self.pid}")
         freezer.freeze(20.0)
         made = hollow(self.pid, freezer)
         assert not os.path.exists(freezer.path)
         return made, DeputyChannel.open(self.pid, made)
+
+    def line(self) -> bytes:
+        assert self.process.stdout is not None
+        return self.process.stdout.readline()
 
     def status(self, field: str) -> str:
         lines = Path(f"/proc/{self.pid}/status").read_text().splitlines()
@@ -78,6 +84,17 @@ def _signals(channel: DeputyChannel, count: int) -> list[ForwardedSignal]:
         assert select.select([channel.fileno()], [], [], 20.0)[0], f"only {found} came"
         found += channel.receive()
     return found
+
+
+def run_name() -> str:
+    return os.environ["OPENMOSIX_TEST_RUN"]
+
+
+def _wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20.0
+    while not condition():
+        assert time.monotonic() < deadline
+        os.sched_yield()
 
 
 def _wait_for_state(original: Original, letter: str) -> None:
@@ -157,28 +174,86 @@ def test_it_stops_and_continues(originals: list[Original]) -> None:
     channel.close()
 
 
-def test_what_cannot_be_hollowed_goes_on_unharmed(originals: list[Original], monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("thaw", [False, True])
+@pytest.mark.parametrize("step", ["prepare", "pages", "channel", "rseq", "ready"])
+def test_what_cannot_be_hollowed_goes_on_unharmed(originals: list[Original], step: str, thaw: bool) -> None:
     original = Original(2)
     originals.append(original)
     maps = Path(f"/proc/{original.pid}/maps").read_text()
     descriptors = sorted(os.listdir(f"/proc/{original.pid}/fd"))
-    real = Tracee.system_call
 
-    def no_signalfd(self: Tracee, number: int, *arguments: int) -> int:
-        if number == 289:
+    def fault(reached: str) -> None:
+        if reached == step:
             raise OSError(24, "no descriptor left")
-        return real(self, number, *arguments)
 
-    freezer = Freezer.create(original.pid, f"test-{original.pid}")
+    freezer = Freezer.create(original.pid, f"{run_name()}-{original.pid}")
     freezer.freeze(20.0)
-    with monkeypatch.context() as patched:
-        patched.setattr(Tracee, "system_call", no_signalfd)
-        with pytest.raises(HollowFailed):
-            hollow(original.pid, freezer)
+    with pytest.raises(HollowFailed):
+        hollow(original.pid, freezer, thaw_on_failure=thaw, fault=fault)
     assert Path(f"/proc/{original.pid}/maps").read_text() == maps
     assert sorted(os.listdir(f"/proc/{original.pid}/fd")) == descriptors
+    if not thaw:
+        _wait_until(lambda: freezer.frozen)
+        Freezer.from_json(freezer.to_json()).release()
+    assert not os.path.exists(freezer.path)
+    assert original.process.stdin is not None
+    original.process.stdin.write(b"x")
+    original.process.stdin.flush()
+    assert original.line() == b"x\n"
+    assert original.status("TracerPid") == "0"
+    original.process.stdin.close()
+    assert original.process.wait(20) == 0
+
+
+def test_a_process_killed_meanwhile_is_reported_as_gone(originals: list[Original]) -> None:
+    original = Original(1)
+    originals.append(original)
+    freezer = Freezer.create(original.pid, f"{run_name()}-{original.pid}")
+    freezer.freeze(20.0)
+
+    def fault(reached: str) -> None:
+        if reached == "rseq":
+            os.kill(original.pid, signal.SIGKILL)
+
+    with pytest.raises(ProcessGone):
+        hollow(original.pid, freezer, fault=fault)
+    # Tracer and parent are the same here, so the status may have gone to the tracer.
+    original.process.wait(20)
+    _wait_until(lambda: not os.path.exists(freezer.path))
+
+
+def test_a_deputy_can_be_killed(originals: list[Original]) -> None:
+    original = Original(2)
+    originals.append(original)
+    made, channel = original.hollow()
+    original.process.kill()
+    assert original.process.wait(20) == -signal.SIGKILL
+    channel.close()
+    with pytest.raises(ProcessGone):
+        DeputyChannel.open(original.pid, made)
+
+
+def test_malformed_messages_are_dropped(originals: list[Original]) -> None:
+    original = Original()
+    originals.append(original)
+    made, channel = original.hollow()
+    pidfd = os.pidfd_open(original.pid)
+    forger = socket.socket(fileno=own_call(438, pidfd, made.deputy_fd, 0))
+    os.close(pidfd)
+    for message in (b"x", bytes(128), b"\xff" * 128, b"y" * 1000):
+        forger.send(message)
+    os.kill(original.pid, signal.SIGUSR2)
+    assert [entry.signo for entry in _signals(channel, 1)] == [signal.SIGUSR2]
+    assert channel.malformed == 4
+    forger.close()
+    channel.close()
+
+
+def test_a_tree_is_frozen_as_one(originals: list[Original]) -> None:
+    for _ in range(2):
+        originals.append(Original())
+    freezer = Freezer.create([o.pid for o in originals], f"{run_name()}-tree")
+    freezer.freeze(20.0)
     assert freezer.frozen
-    freezer.thaw()
     freezer.release()
-    os.kill(original.pid, signal.SIGTERM)
-    assert original.process.wait(20) == -signal.SIGTERM
+    assert not os.path.exists(freezer.path)
