@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import pytest
 
 from omdiscd.wire.header import MAGIC, Header, pack_header
-from omdiscd.wire.messages import Leave, encode_message
+from omdiscd.wire.messages import Pulse, encode_message
 from omdiscd.wire.seal import Sealer, key_id
 from omprotocol import control
 from omprotocol.errors import MosixError
@@ -97,7 +97,7 @@ def test_garbage_forged_and_replayed_datagrams_are_counted_and_dropped(one: OneD
     two.start()
     one.wait_for_state(two.node, "alive")
     header = pack_header(Header(key_id(KEY, ""), two.node, bytes(16), 1))
-    old_start = Sealer(KEY, "", two.node, bytes(16)).seal(encode_message(Leave(1)))
+    old_start = Sealer(KEY, "", two.node, bytes(16)).seal(encode_message(Pulse(1, 1, b"")))
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
         sender.bind((two.address, 0))
         for datagram in (b"", b"x", os.urandom(1400), os.urandom(9000), MAGIC.to_bytes(4, "big") + bytes(60)):

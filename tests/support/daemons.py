@@ -8,6 +8,7 @@ seeds, so that no multicast on the loopback interface is needed.
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import os
 import signal
@@ -24,7 +25,8 @@ from omprotocol.errors import MosixError
 from omprotocol.paths import Paths
 
 DEADLINE_S = 60.0
-KEY = bytes(range(32))
+KEY = hashlib.sha256(b"test run %d" % os.getpid()).digest()
+"""The cluster key of this run: two runs on one machine hear each other, but are two clusters."""
 GOSSIP_PORT = 25428
 """Below the ports the kernel gives away, so that no other program has it by accident."""
 
