@@ -1,6 +1,7 @@
 """System calls that Python's os module lacks, by ctypes.
 
-Owns: mount, umount2, setns, unshare, prctl, renameat2, fallocate, utimensat, getdents64, setfsuid and setfsgid.
+Owns: mounts (mount, umount2, open_tree, move_mount, pivot_root), setns, unshare, prctl, renameat2, fallocate,
+utimensat, getdents64, setfsuid and setfsgid.
 Each wrapper raises OSError with the kernel's errno; none of them keeps state or decides anything.
 """
 
@@ -19,6 +20,7 @@ MS_NOEXEC: Final = 8
 MS_BIND: Final = 4096
 MS_REC: Final = 16384
 MS_PRIVATE: Final = 1 << 18
+MS_SLAVE: Final = 1 << 19
 MNT_DETACH: Final = 2
 UMOUNT_NOFOLLOW: Final = 8
 UTIME_NOW: Final = (1 << 30) - 1
@@ -46,9 +48,17 @@ _libc.fallocate64.argtypes = [_i, _i, _off, _off]
 _libc.utimensat.argtypes = [_i, _s, _p, _i]
 _libc.getdents64.argtypes = [_i, _p, ctypes.c_size_t]
 _libc.getdents64.restype = ctypes.c_ssize_t
+_libc.pivot_root.argtypes = [_s, _s]
+_libc.syscall.restype = _l
 _libc.setfsuid.argtypes = [_u]
 _libc.setfsgid.argtypes = [_u]
 _AT_FDCWD: Final = -100
+_AT_RECURSIVE: Final = 0x8000
+_OPEN_TREE_CLONE: Final = 1
+_MOVE_MOUNT_F_EMPTY_PATH: Final = 4
+_SYS_OPEN_TREE: Final = 428
+_SYS_MOVE_MOUNT: Final = 429
+"""System calls from 424 on have one number on every architecture."""
 _TIMESPECS: Final = struct.Struct("=qqqq")
 
 
@@ -69,6 +79,25 @@ def mount(source: str, target: str, fstype: str | None, flags: int, data: str | 
 def umount(target: str, flags: int = MNT_DETACH) -> None:
     """umount2(2)."""
     _check(_libc.umount2(os.fsencode(target), flags), target)
+
+
+def clone_tree(path: str) -> int:
+    """Descriptor of a copy, not yet attached anywhere, of everything mounted at and below `path` (open_tree(2))."""
+    flags = _OPEN_TREE_CLONE | _AT_RECURSIVE | os.O_CLOEXEC
+    return _check(_libc.syscall(_l(_SYS_OPEN_TREE), _l(_AT_FDCWD), _s(os.fsencode(path)), _l(flags)), path)
+
+
+def attach_tree(tree_fd: int, target: str) -> None:
+    """Mount what clone_tree() copied at `target` (move_mount(2))."""
+    here, there = _s(b""), _s(os.fsencode(target))
+    flags = _l(_MOVE_MOUNT_F_EMPTY_PATH)
+    _check(_libc.syscall(_l(_SYS_MOVE_MOUNT), _l(tree_fd), here, _l(_AT_FDCWD), there, flags), target)
+
+
+def pivot_root_here() -> None:
+    """Make the working directory, a mount point, the root; what was mounted before is detached (pivot_root(2))."""
+    _check(_libc.pivot_root(b".", b"."), "pivot_root")
+    umount(".", MNT_DETACH)
 
 
 def setns(fd: int, kind: int) -> None:

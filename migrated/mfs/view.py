@@ -8,6 +8,7 @@ It is one way: the process that enters stays there. It must be single-threaded t
 from __future__ import annotations
 
 import os
+import re
 import signal
 from dataclasses import dataclass, field
 from typing import Final
@@ -43,6 +44,7 @@ HIDDEN_TYPES: Final = frozenset(
 )
 NETWORK_TYPES: Final = frozenset({"nfs", "nfs4", "cifs", "smb3", "ceph", "afs", "9p", "ncpfs", "lustre", "glusterfs"})
 """File systems that report errors of earlier writes when a file is closed."""
+_ESCAPE: Final = re.compile(rb"\\([0-7]{3})")
 _ROUNDS: Final = 64
 """A mount may hide others at the same place; so many layers are taken away."""
 
@@ -69,12 +71,10 @@ class View:
         fds_fd = os.open("/proc/self/fd", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             if self.pid is not None:
-                _enter_process(self.pid)
+                _stand_at_root_of(self.pid)
             else:
                 os.chdir("/")
-                _private_mounts()
-            os.chroot(os.path.join(".", self.root.lstrip("/")))
-            os.chdir("/")
+            _only_this_tree(os.path.join(".", self.root.lstrip("/")))
             types = _hide(proc_fd, self.hidden_types)
             root_fd = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
             os.fchdir(fds_fd)
@@ -87,24 +87,36 @@ class View:
         return root_fd, network
 
 
-def _enter_process(pid: int) -> None:
-    """Enter the mounts and the root of `pid`; the working directory is its root afterwards."""
+def _stand_at_root_of(pid: int) -> None:
+    """Enter the mount namespace of `pid`; the working directory is that process's root afterwards."""
     namespace_fd = os.open(f"/proc/{pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
     root_fd = os.open(f"/proc/{pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         if os.stat(namespace_fd).st_ino != os.stat("/proc/self/ns/mnt").st_ino:
             syscalls.setns(namespace_fd, syscalls.CLONE_NEWNS)
         os.fchdir(root_fd)
-        _private_mounts()
     finally:
         os.close(namespace_fd)
         os.close(root_fd)
 
 
-def _private_mounts() -> None:
-    """A mount namespace of our own; the working directory moves into the copy with us."""
+def _only_this_tree(root: str) -> None:
+    """A mount namespace of our own that has nothing but what is mounted at and below `root`.
+
+    Mounts are slaves: what is unmounted at home later does not stay busy because of us, and what is mounted there is
+    seen by the guest, too.
+    """
     syscalls.unshare(syscalls.CLONE_NEWNS)
-    syscalls.mount("none", "/", None, syscalls.MS_REC | syscalls.MS_PRIVATE)
+    tree_fd = syscalls.clone_tree(root)
+    try:
+        syscalls.mount("none", "/", None, syscalls.MS_REC | syscalls.MS_SLAVE)
+        syscalls.attach_tree(tree_fd, "/")
+        os.fchdir(tree_fd)
+        syscalls.mount("none", ".", None, syscalls.MS_REC | syscalls.MS_SLAVE)
+        syscalls.pivot_root_here()
+    finally:
+        os.close(tree_fd)
+    os.chdir("/")
 
 
 def _hide(proc_fd: int, hidden: frozenset[str]) -> set[str]:
@@ -137,8 +149,8 @@ def _mounts(proc_fd: int) -> list[tuple[str, str]]:
     found = []
     for line in lines:
         left, _, right = line.partition(b" - ")
-        point = left.split(b" ")[4].decode("unicode_escape").encode("latin-1")
-        found.append((os.fsdecode(point), right.split(b" ")[0].decode("ascii", "replace")))
+        point = _ESCAPE.sub(lambda match: bytes([int(match[1], 8)]), left.split(b" ")[4])
+        found.append((os.fsdecode(point), os.fsdecode(right.split(b" ")[0])))
     return found
 
 
