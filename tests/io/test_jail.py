@@ -221,7 +221,7 @@ def test_on_to_a_second_jail(guest: Guest, room: Path, jails: list[Jail]) -> Non
     done = first.wait_for("dumped", "dump-failed", timeout_s=LIMIT_S)
     assert done["ev"] == "dumped", done
     assert guest.beat() == before
-    second = Jail.start(guest.spec(room / "work2", room / "work" / "next", mid="ab" * 8))
+    second = Jail.start(guest.spec(room / "work2", room / "work" / "next"))
     jails.append(second)
     restore(second, guest)
     assert guest.beat() == before

@@ -85,7 +85,7 @@ def test_the_relay_is_the_controlling_terminal(
         first.send("dump", name="next", external=[tty_key(first_relay.slave)], timeout_s=60)
         done = first.wait_for("dumped", "dump-failed", timeout_s=LIMIT_S)
         assert done["ev"] == "dumped", done
-        spec = guest.spec(room / "work2", room / "work" / "next", mid="cd" * 8, ctty=True, foreground=True)
+        spec = guest.spec(room / "work2", room / "work" / "next", ctty=True, foreground=True)
         second = Jail.start(spec, tty_slave_fd=second_relay.slave)
         jails.append(second)
         restore(second, guest, tty_keys=[tty_key(first_relay.slave)])
