@@ -105,6 +105,8 @@ class ProcessSettings:
                 row["cantmove"] = list(self._migration.cantmove(row["pid"]))
             except MosixError:
                 row["cantmove"] = []
+            except OSError:
+                row["cantmove"] = ["system"]  # not even root may look into it
 
     async def run(self) -> None:
         """Carry settings on and forget the dead, until cancelled. Idle while nobody has settings."""
