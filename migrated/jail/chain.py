@@ -67,15 +67,20 @@ def run_top(
         os.chdir("/")
         os.umask(0o022)
         kernel.unshare(kernel.CLONE_NEWPID)
+        held, hold = os.pipe()
         init = os.fork()
         if init == 0:
             try:
+                os.close(hold)
+                os.read(held, 1)  # its PID is told before anything that it does
+                os.close(held)
                 _run_init(Chain(spec, sock, tty_fd), fuse_fd, runtime_dir, shepherd)
             except BaseException as error:
                 _report(sock, error)
             finally:
                 os._exit(1)
         wire.send(sock, {"ev": "init", "pid": init})
+        os.close(hold)
         kernel.close_descriptors_except({0, 1, 2})
         os.waitpid(init, 0)
         os._exit(0)

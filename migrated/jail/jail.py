@@ -49,7 +49,7 @@ class Jail:
       dump(name, external, leave_running, timeout_s) [+ page stream]   into work_dir/name; freeze first
       offsets() · kill() SIGKILL to the guest · quit() end of the jail
     Events, by `receive`:
-      init(pid) on this host · ready(pid, tty_key) · failed(message)           the building of the jail
+      init(pid) on this host, always first · ready(pid, tty_key) · failed(message)   the building of the jail
       gate(pid) complete, not one instruction run · restored(pid) it runs · refused() ·
       restore-failed(message, log)
       exit(status) · signaled(signo, core) · stopped(signo) · continued()      of the guest itself

@@ -277,15 +277,16 @@ def test_the_jail_dies_with_its_supervisor(guest: Guest, room: Path) -> None:
         finally:
             os._exit(1)
     os.close(writer)
-    init = int(os.read(reader, 16))
-    os.close(reader)
-    pidfd = os.pidfd_open(init)
-    os.kill(supervisor, signal.SIGKILL)
-    os.waitpid(supervisor, 0)
     try:
-        assert select.select([pidfd], [], [], LIMIT_S)[0]
+        init = os.pidfd_open(int(os.read(reader, 16)))
     finally:
-        os.close(pidfd)
+        os.kill(supervisor, signal.SIGKILL)
+        os.waitpid(supervisor, 0)
+        os.close(reader)
+    try:
+        assert select.select([init], [], [], LIMIT_S)[0]
+    finally:
+        os.close(init)
 
 
 def test_a_broken_image_is_refused_with_the_reason(guest: Guest, room: Path, jails: list[Jail]) -> None:
