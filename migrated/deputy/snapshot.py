@@ -34,6 +34,7 @@ _PR_GET_DUMPABLE, _PR_GET_TID_ADDRESS = 3, 40
 _SIGCHLD = 17
 _SIGEV_NAMES = {"signal": 0, "none": 1, "thread": 2}
 _SIGEV_THREAD_ID = 4
+_WALL = 0x40000000
 
 
 class BodySnapshot:
@@ -88,6 +89,8 @@ class BodySnapshot:
             except (OSError, MosixError):
                 pass
         release_all(tracees)
+        if kill:
+            _reap(self.pid, [tracee.tid for tracee in tracees])
 
     def _read(self) -> BodyState:
         main = self._tracees[0]
@@ -172,6 +175,15 @@ class BodySnapshot:
             tid=self._inside(int(target.rpartition(".")[2])) if is_thread else 0,
             setting=main.read(scratch, 32),
         )
+
+
+def _reap(pid: int, tids: list[int]) -> None:
+    """A thread killed while it is traced stays a zombie, and its PID namespace with it, until its tracer has waited."""
+    for tid in sorted(tids, key=lambda tid: tid == pid):
+        try:
+            os.waitpid(tid, _WALL)
+        except ChildProcessError:
+            continue
 
 
 def vdso_digest_of(pid: int, mappings: list[Mapping]) -> bytes:

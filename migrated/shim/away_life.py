@@ -209,11 +209,18 @@ class AwayLife:
             return "X"
 
 
-def put_offsets(shim: HomeState, offsets: dict[str, int]) -> None:
-    """Set the offsets of the original's files to where the body left them (shared with others at home).
+def rightful_offset(departed: int, home: int, body: int) -> int:
+    """The offset of a file that home and the body may both have moved since the departure.
 
-    One that the body did not move stays: others at home may have.  Where both moved it, the later place counts.
+    The side that moved it is right; where both did, the later place counts, so that nothing is overwritten.
     """
+    if body == departed:
+        return home
+    return body if home == departed else max(home, body)
+
+
+def put_offsets(shim: HomeState, offsets: dict[str, int]) -> None:
+    """Set the offsets of the original's files, which others at home may share, to where they belong now."""
     assert shim.survey is not None
     moved = {
         entry.fd: (entry.position, offsets[str(entry.fd)])
@@ -225,8 +232,7 @@ def put_offsets(shim: HomeState, offsets: dict[str, int]) -> None:
     for number, fd in copies_of(shim.pid, list(moved)).items():
         try:
             departed, body = moved[number]
-            home = os.lseek(fd, 0, os.SEEK_CUR)
-            os.lseek(fd, body if home == departed else max(home, body), os.SEEK_SET)
+            os.lseek(fd, rightful_offset(departed, os.lseek(fd, 0, os.SEEK_CUR), body), os.SEEK_SET)
         finally:
             os.close(fd)
 

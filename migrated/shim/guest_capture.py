@@ -26,15 +26,15 @@ class GuestCapture:
         """Stop the body.  Raises MosixError, OSError with the body running on."""
         return cls(BodySnapshot(host_pid), host_pid)
 
-    def message(self, unread: dict[int, bytes], identities: dict[int, str]) -> Captured:
-        """What home needs first.  `identities`: the relays as the body's descriptors show them, by number."""
+    def message(self, unread: dict[int, bytes], links: dict[int, str]) -> Captured:
+        """What home needs first.  `links`: the relays as the body's descriptors show them, by number."""
         assert self._snapshot is not None
         self.unread = unread
         return Captured(
             state=encode_state(self._snapshot.state),
             unread=unread,
             offsets=self._offsets(),
-            identities=identities,
+            links=links,
         )
 
     async def send_pages(self, link: Link) -> None:

@@ -76,6 +76,14 @@ class GuestRelays:
         """CRIU's name of each relay as the body has it here, by relay number."""
         return {number: relay.identity for number, relay in self._relays.items()}
 
+    @property
+    def links(self) -> dict[int, str]:
+        """What the body's /proc/PID/fd shows for each relay, by relay number."""
+        return {
+            number: os.ttyname(self.slave) if relay.spec.kind == "tty" else relay.identity
+            for number, relay in self._relays.items()
+        }
+
     def handed_over(self) -> None:
         """The body has its ends: close ours of the pipes."""
         for relay in self._relays.values():

@@ -318,7 +318,7 @@ class GuestShim:
             await self._link.send(Failed(why=f"The body of process {self._spec.pid} cannot be captured: {error}"))
             return
         self._relays.drain_output()
-        await self._link.send(self._captured.message(self._relays.take_unread(), self._relays.identities))
+        await self._link.send(self._captured.message(self._relays.take_unread(), self._relays.links))
 
     def _release(self) -> None:
         if self._captured is not None:

@@ -71,6 +71,8 @@ class HomeShim:
             await residence.link.finish(_FAREWELL_S)
             close_residence(residence)
         self._shim.relays.close()
+        if self._shim.channel is not None:
+            self._shim.channel.close()
         for fed in self._fed:
             await feed(fed)
 

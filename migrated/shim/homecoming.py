@@ -14,15 +14,18 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import msgspec
+
 from migrated.core.ledger import State
 from migrated.deputy.refill import Refill
-from migrated.deputy.snapshot import decode_state
-from migrated.shim.away_life import put_offsets
+from migrated.deputy.snapshot import BodyState, decode_state
+from migrated.shim.away_life import rightful_offset
 from migrated.shim.conversation import Conversation
 from migrated.shim.home_state import HomeState, MoveReport
 from migrated.shim.link import LinkLost
 from migrated.shim.messages import Capture, Captured, Finish, Pages, PagesEnd, Resume, WantPages
 from migrated.shim.terminal import push_input
+from migrated.survey.descriptors import read_descriptors
 from omprotocol.errors import MosixError
 
 CAPTURE_TIMEOUT_S = 30.0
@@ -70,7 +73,9 @@ async def come_home(shim: HomeState, conversation: Conversation, progress: Progr
         await progress({"phase": "freeze"})
         await residence.link.send(Capture())
         captured = await conversation.answer(Captured, CAPTURE_TIMEOUT_S)
-        refill = Refill(shim.pid, shim.hollow, decode_state(captured.state))
+        state = _decoded(shim.pid, captured.state)
+        keep_home_offsets(shim, state)
+        refill = Refill(shim.pid, shim.hollow, state, _relays_at_home(shim, captured))
         reasons = refill.plan()
         if reasons:
             refill = None
@@ -84,7 +89,6 @@ async def come_home(shim: HomeState, conversation: Conversation, progress: Progr
             if isinstance(part, Pages):
                 refill.write_pages(part.address, part.data)
         fed = _put_back(shim, refill, captured)
-        put_offsets(shim, captured.offsets)
         shim.step(State.HOME)
         refill.finish()
     except BaseException as failure:
@@ -100,6 +104,30 @@ async def come_home(shim: HomeState, conversation: Conversation, progress: Progr
     with contextlib.suppress(LinkLost):
         await residence.link.send(Finish())
     return report, fed
+
+
+def _decoded(pid: int, raw: bytes) -> BodyState:
+    try:
+        return decode_state(raw)
+    except msgspec.MsgspecError as error:
+        raise NotInPlace(pid, [f"its state is unreadable ({error})"]) from None
+
+
+def keep_home_offsets(shim: HomeState, state: BodyState) -> None:
+    """Where others at home share a file's offset, theirs counts unless the body moved it (see `put_offsets`)."""
+    assert shim.survey is not None
+    departed = {entry.fd: entry for entry in shim.survey.files}
+    present = {entry.fd: entry for entry in read_descriptors(shim.pid)}
+    for file in state.files:
+        then, now = departed.get(file.fd), present.get(file.fd)
+        if then is not None and now is not None and file.link == now.target:
+            file.offset = rightful_offset(then.position, now.position, file.offset)
+
+
+def _relays_at_home(shim: HomeState, captured: Captured) -> dict[str, int]:
+    """What the body's descriptors show for each relay -> the original's descriptor for it."""
+    by_number = {relay.number: relay.descriptor.fd for relay in shim.relays.relays}
+    return {link: by_number[number] for number, link in captured.links.items() if number in by_number}
 
 
 async def feed(fed: Fed) -> None:

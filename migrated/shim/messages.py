@@ -195,7 +195,7 @@ class Captured(Message):
     state: bytes
     unread: dict[int, bytes]
     offsets: dict[str, int]
-    identities: dict[int, str]
+    links: dict[int, str]
 
 
 class WantPages(Message):
