@@ -30,6 +30,9 @@ from omprotocol.paths import Paths
 
 log = logging.getLogger(__name__)
 
+DESCRIPTORS_MAX = 65536
+"""More than all caps on connections together."""
+
 _EXAMPLES = """examples:
   omdiscd                 on the interface of the default route, in the background
   omdiscd -n -i eth1      on eth1, in the foreground, log on standard error
@@ -73,6 +76,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _serve(settings: Settings, paths: Paths, reread: Callable[[], Settings], report: Callable[[str], None]) -> int:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core file would hold the cluster key
+    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, DESCRIPTORS_MAX), hard))
 
     def ready() -> None:
         report("")

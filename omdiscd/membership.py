@@ -24,6 +24,7 @@ from omdiscd.io.interfaces import Interface
 from omdiscd.io.link_watch import LinkWatch
 from omdiscd.wire.messages import Message, decode_message, encode_message
 from omdiscd.wire.seal import Drop, Opener, Sealer
+from omprotocol.errors import MosixError
 
 log = logging.getLogger(__name__)
 
@@ -64,8 +65,15 @@ class Membership:
         self._moved = asyncio.Event()
 
     async def run(self, sockets: DatagramSockets, ready: asyncio.Event) -> None:
-        """Take part until cancelled. Raises AddressChanged when this node has got another primary address."""
+        """Take part until cancelled.
+
+        Raises AddressChanged when this node has got another primary address, MosixError `port-in-use`.
+        """
         self.sockets = sockets
+        self._follow_interfaces()
+        if self._find_interfaces() and not sockets.interfaces:
+            message = "Unable to initialize network: the UDP port for gossip is in use on this address."
+            raise MosixError("port-in-use", message)
         watch = LinkWatch(self._follow_interfaces)
         try:
             async with asyncio.TaskGroup() as group:
@@ -128,21 +136,27 @@ class Membership:
         await self._moved.wait()
         raise AddressChanged
 
-    def _follow_interfaces(self) -> None:
+    def _follow_interfaces(self) -> bool:
+        """Use the interfaces that are there now; False when not all of them could be opened."""
         if self.sockets is None:
-            return
-        found = self._find_interfaces()
+            return True
+        try:
+            found = self._find_interfaces()
+        except OSError:  # one went away while it was looked at
+            return False
         if found and found[0].address != self._primary:
             if not any(interface.address == self._primary for interface in found):
                 self._moved.set()
-                return
+                return True
             found.sort(key=lambda interface: interface.address != self._primary)
         if self.sockets.follow(found):
-            names = ",".join(interface.name for interface in found) or "none"
+            used = self.sockets.interfaces
+            names = ",".join(interface.name for interface in used) or "none"
             log.info("network.interfaces", extra={"interfaces": names})
-            if found:
-                addresses = tuple(interface.address for interface in found)
+            if used:
+                addresses = tuple(interface.address for interface in used)
                 self._perform(self.discovery.interfaces_changed(addresses, time.monotonic()))
+        return len(self.sockets.interfaces) == len(found)
 
     def _perform(self, effects: list[Effect]) -> None:
         for effect in effects:

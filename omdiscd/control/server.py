@@ -26,9 +26,9 @@ log = logging.getLogger(__name__)
 
 LINE_LIMIT_BYTES = 64 << 10
 """Longest request line."""
-CONNECTIONS_PER_UID = 32
+CONNECTIONS_PER_UID = 128
 """Open connections of one user, root included."""
-CONNECTIONS_IN_ALL = 256
+CONNECTIONS_IN_ALL = 512
 """Open connections of all users other than root, who always finds a place."""
 IDLE_S = 60.0
 """How long a client may take from one answer to the end of its next request line."""
@@ -109,17 +109,13 @@ class ControlServer:
         self._open[caller.uid] += 1
         connections.create_task(self._serve(caller, reader, writer), name=f"control uid {caller.uid}")
 
-    async def _serve(
-        self, caller: Caller, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> None:
+    async def _serve(self, caller: Caller, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         async def report(body: dict[str, Any]) -> None:
             if not caller.is_gone:
                 await self._send(caller, writer, {"progress": body})
 
         caller.report = report
-        writer.transport.set_write_buffer_limits(
-            high=0
-        )  # so that drain() means: all of it is read or in the socket
+        writer.transport.set_write_buffer_limits(high=0)  # so that drain() means: all of it is read or in the socket
         try:
             while not caller.is_gone:
                 line = await self._next_line(caller, reader, writer)

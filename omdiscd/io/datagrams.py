@@ -19,6 +19,7 @@ from ipaddress import IPv4Address
 
 from omdiscd.io.interfaces import Interface
 from omdiscd.wire.header import DATAGRAM_LIMIT_BYTES
+from omprotocol.errors import MosixError
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +46,7 @@ class DatagramSockets:
         self._on_datagram = on_datagram
         self._loop = asyncio.get_running_loop()
         self._own: dict[Interface, socket.socket] = {}
+        self._failed: set[Interface] = set()
         self._group_sockets: list[socket.socket] = []
         if uses_multicast:
             self._group_sockets = [self._open_group(port) for port in ports.values()]
@@ -55,23 +57,20 @@ class DatagramSockets:
         return list(self._own)
 
     def follow(self, wanted: Sequence[Interface]) -> bool:
-        """Use exactly the interfaces in `wanted`; True when that was a change."""
-        gone = [interface for interface in self._own if interface not in wanted]
-        new = [interface for interface in wanted if interface not in self._own]
-        for interface in gone:
-            self._close(self._own.pop(interface))
-            self._join(interface, is_member=False)
-        for interface in new:
-            try:
-                self._own[interface] = self._open_own(interface)
-            except OSError as error:
-                facts = {"interface": interface.name, "error": error.strerror}
-                log.warning("network.open_failed", extra=facts)
-                continue
-            self._join(interface, is_member=False)
-            self._join(interface, is_member=True)
+        """Use the interfaces in `wanted`, as far as they can be opened; True when others are used than
+        before.
+        """
+        before = list(self._own)
+        for interface in before:
+            if interface not in wanted:
+                self._close(self._own.pop(interface))
+                self._join(interface, is_member=False)
+        for interface in wanted:
+            if interface not in self._own:
+                self._open(interface)
+        self._failed.intersection_update(wanted)
         self._own = {interface: self._own[interface] for interface in wanted if interface in self._own}
-        return bool(gone or new)
+        return list(self._own) != before
 
     def multicast(self, channel: str, datagram: bytes) -> None:
         """Send to the group on every interface; failures are counted."""
@@ -100,11 +99,29 @@ class DatagramSockets:
             self.counts["sent"] += 1
             self.counts["sent_bytes"] += len(datagram)
 
+    def _open(self, interface: Interface) -> None:
+        try:
+            self._own[interface] = self._open_own(interface)
+        except OSError as error:
+            if interface not in self._failed:
+                self._failed.add(interface)
+                facts = {"interface": interface.name, "error": error.strerror}
+                log.warning("network.open_failed", extra=facts)
+            return
+        self._failed.discard(interface)
+        self._join(interface, is_member=False)  # a membership of an interface that went away may linger
+        self._join(interface, is_member=True)
+
     def _open_group(self, port: int) -> socket.socket:
         receiver = _udp_socket()
         receiver.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # other programs may join the group, too
         receiver.setsockopt(socket.IPPROTO_IP, _IP_MULTICAST_ALL, 0)
-        receiver.bind((self._group, port))
+        try:
+            receiver.bind((self._group, port))
+        except OSError as error:
+            receiver.close()
+            message = f"Unable to initialize network: UDP port {port} of {self._group}: {error.strerror}."
+            raise MosixError("port-in-use", message) from None
         self._loop.add_reader(receiver.fileno(), self._read, receiver)
         return receiver
 

@@ -7,11 +7,14 @@ which is right also when messages were lost. Bursts are folded into one call.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 from collections.abc import Callable
 
 SETTLE_S = 0.2
 """Quiet time waited for after a change, since one change of an interface is many messages."""
+RETRY_S = 1.0
+"""How soon to look again when not everything wanted could be had."""
 BATCH = 4096
 """Messages read in one go."""
 
@@ -19,9 +22,11 @@ _RTMGRP_LINK, _RTMGRP_IPV4_IFADDR = 0x1, 0x10  # linux/rtnetlink.h
 
 
 class LinkWatch:
-    """Calls `on_change` once when the watch opens and after every change."""
+    """Calls `on_change` once when the watch opens and after every change; False from it means: look again
+    soon.
+    """
 
-    def __init__(self, on_change: Callable[[], None]) -> None:
+    def __init__(self, on_change: Callable[[], bool]) -> None:
         self._on_change = on_change
         self._changed = asyncio.Event()
 
@@ -33,12 +38,13 @@ class LinkWatch:
             netlink.bind((0, _RTMGRP_LINK | _RTMGRP_IPV4_IFADDR))
             loop.add_reader(netlink.fileno(), self._read, netlink)
             try:
-                self._on_change()
                 while True:
-                    await self._changed.wait()
-                    await asyncio.sleep(SETTLE_S)
                     self._changed.clear()
-                    self._on_change()
+                    is_settled = self._on_change()
+                    with contextlib.suppress(TimeoutError):
+                        async with asyncio.timeout(None if is_settled else RETRY_S):
+                            await self._changed.wait()
+                    await asyncio.sleep(SETTLE_S)
             finally:
                 loop.remove_reader(netlink.fileno())
 

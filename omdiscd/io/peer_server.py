@@ -23,9 +23,9 @@ from omprotocol.peer import PROTOCOL_VERSION
 
 log = logging.getLogger(__name__)
 
-CONNECTIONS_IN_ALL = 256
+CONNECTIONS_IN_ALL = 1024
 """Open connections, handshakes included."""
-CONNECTIONS_PER_ADDRESS = 32
+CONNECTIONS_PER_ADDRESS = 128
 """Open connections of one address, so that one host cannot take every place."""
 HANDSHAKE_S = 5.0
 REQUEST_S = 10.0
@@ -157,6 +157,10 @@ def _listen(address: str, port: int) -> socket.socket:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((address, port))
         listener.listen(128)
+    except OSError as error:
+        listener.close()
+        message = f"Unable to initialize network: TCP port {port} of {address}: {error.strerror}."
+        raise MosixError("port-in-use", message) from None
     except BaseException:
         listener.close()
         raise

@@ -236,6 +236,21 @@ def test_in_the_background_the_command_returns_when_the_daemon_serves(one: OneDa
     assert one.run("moscmd.showmap").returncode == 6
 
 
+@pytest.mark.parametrize(
+    ("kind", "port", "word"), [(socket.SOCK_STREAM, 24660, "TCP port 24660"), (socket.SOCK_DGRAM, 25428, "UDP port")]
+)
+def test_a_port_in_use_is_named(one: OneDaemon, kind: int, port: int, word: str) -> None:
+    with socket.socket(socket.AF_INET, kind) as other:
+        other.bind((one.address, port))
+        if kind == socket.SOCK_STREAM:
+            other.listen()
+        for options in (["-n"], []):
+            refused = one.run("omdiscd.main", *options)
+            assert refused.returncode == 1
+            assert word in refused.stderr
+            assert "Traceback" not in refused.stderr
+
+
 def test_a_static_map_gives_the_numbers_and_a_reload_takes_it(one: OneDaemon, two: OneDaemon) -> None:
     one.start()
     two.start()
