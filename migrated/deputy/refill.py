@@ -33,7 +33,8 @@ from omprotocol.errors import MosixError
 
 # CLONE_VM, FS, FILES, SIGHAND, THREAD, SYSVSEM: a thread as pthread_create makes it; the rest is set afterwards.
 _CLONE_THREAD = 0x100 | 0x200 | 0x400 | 0x800 | 0x10000 | 0x40000
-_CLONE_TRIES = 16
+# Others make processes too: whoever takes the wanted number in between is mostly short-lived.
+_CLONE_TIMEOUT_S = 3.0
 _THREAD_EXIT_TIMEOUT_S = 10.0
 _MAP_FIXED, _MAP_ANONYMOUS, _MAP_SHARED, _MAP_PRIVATE = 0x10, 0x20, 1, 2
 _PROT_WRITE = 2
@@ -195,7 +196,8 @@ class Refill:
 
     def _create_thread(self, tid: int) -> Tracee:
         main = self._tracees[0]
-        for _ in range(_CLONE_TRIES):
+        deadline = time.monotonic() + _CLONE_TIMEOUT_S
+        while time.monotonic() < deadline:
             Path("/proc/sys/kernel/ns_last_pid").write_text(str(tid - 1))
             born = main.clone(_CLONE_THREAD)
             self._prepare(born)

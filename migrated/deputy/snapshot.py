@@ -15,6 +15,7 @@ from pathlib import Path
 
 from migrated.deputy.body_state import BodyState, ThreadState, Timer, decode_state, encode_state
 from migrated.deputy.error import CaptureFailed, ProcessGone
+from migrated.deputy.freezer import Freezer
 from migrated.deputy.held import release_all, seize_all
 from migrated.deputy.mappings import Mapping, read_mappings, read_stat, read_status, read_timers
 from migrated.deputy.open_files import read_limits, read_open_files
@@ -40,13 +41,13 @@ _WALL = 0x40000000
 class BodySnapshot:
     """One stopped body. `state` is complete after construction; release() must follow."""
 
-    def __init__(self, pid: int) -> None:
-        """Stop and read `pid` (as seen from here). Blocks some ms. Raises ProcessGone, CaptureFailed; the body
-        runs on then.
+    def __init__(self, pid: int, freezer: Freezer | None = None) -> None:
+        """Stop and read `pid` (as seen from here). Blocks some ms. With `freezer` the body must be frozen, and is
+        thawed once it is held. Raises ProcessGone, CaptureFailed; the body runs on then.
         """
         self.pid = pid
         try:
-            self._tracees = seize_all(pid)
+            self._tracees = seize_all(pid, freezer)
         except (OSError, TimeoutError) as error:
             raise CaptureFailed(pid, str(error)) from error
         try:
