@@ -15,8 +15,9 @@ from . import kernel
 from .runtime import JAIL_DIR
 from .spec import JailSpec
 
-IMAGES_DIR = f"{JAIL_DIR}/images"
-WORK_DIR = f"{JAIL_DIR}/work"
+_PRIVATE_DIR = f"{JAIL_DIR}/private"  # not even the guest's user looks in here
+IMAGES_DIR = f"{_PRIVATE_DIR}/images"
+WORK_DIR = f"{_PRIVATE_DIR}/work"
 FREEZER_DIR = f"{JAIL_DIR}/freezer"
 _GUARD = kernel.MS_NOSUID | kernel.MS_NODEV
 _DEVICES = {"null": (1, 3), "zero": (1, 5), "full": (1, 7), "random": (1, 8), "urandom": (1, 9), "tty": (5, 0)}
@@ -72,6 +73,7 @@ def build(spec: JailSpec, fuse_fd: int | None, runtime_dir: str | None, on_mount
         _bind(fd, path, _GUARD)
     # Passable: CRIU asks for the freezer with access(2), by the real uid, which may be the guest's.
     os.mkdir(JAIL_DIR, 0o711)
+    os.mkdir(_PRIVATE_DIR, 0o700)
     for path, fd in own.items():
         os.mkdir(path, 0o711)
         # Also takes away the noexec that /run usually has: CRIU is executed from there.
