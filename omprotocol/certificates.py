@@ -43,9 +43,7 @@ class Identity:
     @classmethod
     def create(cls, cluster_key: bytes, node: int) -> Identity:
         """Make a fresh leaf for `node` (1-65535), signed by the authority of `cluster_key` (32 bytes)."""
-        ca_key = Ed25519PrivateKey.from_private_bytes(
-            HKDF(hashes.SHA256(), 32, None, _CA_INFO).derive(cluster_key)
-        )
+        ca_key = Ed25519PrivateKey.from_private_bytes(HKDF(hashes.SHA256(), 32, None, _CA_INFO).derive(cluster_key))
         ca_name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "openMosix cluster")])
         ca_id = x509.SubjectKeyIdentifier.from_public_key(ca_key.public_key())
         authority = (
@@ -64,9 +62,7 @@ class Identity:
             .add_extension(_key_usage(signs_certificates=False), critical=True)
             .add_extension(both_ends, critical=False)
             .add_extension(x509.SubjectAlternativeName([x509.DNSName(node_name(node))]), critical=False)
-            .add_extension(
-                x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(ca_id), critical=False
-            )
+            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(ca_id), critical=False)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(leaf_key.public_key()), critical=False)
             .sign(ca_key, None)
         )
@@ -119,9 +115,7 @@ def _prepare(context: ssl.SSLContext, identity: Identity) -> None:
     context.verify_mode = ssl.CERT_REQUIRED
     context.verify_flags |= ssl.VerifyFlags.VERIFY_X509_STRICT
     context.load_verify_locations(cadata=identity.authority_pem)
-    fd = os.memfd_create(
-        "openmosix-leaf", os.MFD_CLOEXEC
-    )  # the ssl module takes a private key from a file only
+    fd = os.memfd_create("openmosix-leaf", os.MFD_CLOEXEC)  # the ssl module takes a private key from a file only
     try:
         os.write(fd, identity.certificate_pem + identity.private_key_pem)
         context.load_cert_chain(f"/proc/self/fd/{fd}")
@@ -129,9 +123,7 @@ def _prepare(context: ssl.SSLContext, identity: Identity) -> None:
         os.close(fd)
 
 
-def _builder(
-    subject: x509.Name, issuer: x509.Name, key: Ed25519PrivateKey, serial: int
-) -> x509.CertificateBuilder:
+def _builder(subject: x509.Name, issuer: x509.Name, key: Ed25519PrivateKey, serial: int) -> x509.CertificateBuilder:
     return (
         x509.CertificateBuilder()
         .subject_name(subject)

@@ -28,9 +28,7 @@ def load(path: Path) -> bytes:
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
     except FileNotFoundError:
-        raise MosixError(
-            "no-key", f"There is no cluster key at {path}: make one with 'mosctl key init'."
-        ) from None
+        raise MosixError("no-key", f"There is no cluster key at {path}: make one with 'mosctl key init'.") from None
     except OSError as error:
         raise _refused(path, f"it cannot be opened ({error.strerror})") from None
     try:
@@ -67,9 +65,7 @@ def make(path: Path) -> bytes:
             os.close(fd)
             os.unlink(scratch)
     except FileExistsError:
-        message = (
-            f"There is a cluster key at {path} already: remove it first if you really want another cluster."
-        )
+        message = f"There is a cluster key at {path} already: remove it first if you really want another cluster."
         raise MosixError("key-exists", message, EXIT_REFUSED) from None
     except OSError as error:
         message = f"Cannot make the cluster key {path}: {error.strerror}."

@@ -80,9 +80,7 @@ def _read_answer(
             except OSError:
                 line = b""
             if not line.endswith(b"\n"):
-                message = (
-                    f"The openMosix daemon ended the connection before it answered '{verb}': see its log."
-                )
+                message = f"The openMosix daemon ended the connection before it answered '{verb}': see its log."
                 raise MosixError("bad-answer", message, EXIT_FAILED)
             answer = _parsed(line)
             if "progress" in answer:
@@ -101,9 +99,7 @@ def _parsed(line: bytes) -> dict[str, Any]:
     except (ValueError, RecursionError):
         answer = None
     if not isinstance(answer, dict):
-        raise MosixError(
-            "bad-answer", "The openMosix daemon gave an answer that makes no sense: see its log."
-        )
+        raise MosixError("bad-answer", "The openMosix daemon gave an answer that makes no sense: see its log.")
     return answer
 
 

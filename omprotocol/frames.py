@@ -38,9 +38,7 @@ def encode_frame(body: dict[str, Any], limit_bytes: int = FRAME_LIMIT_BYTES) -> 
     return len(packed).to_bytes(_LENGTH_BYTES, "big") + packed
 
 
-async def read_frame(
-    reader: asyncio.StreamReader, limit_bytes: int = FRAME_LIMIT_BYTES
-) -> dict[str, Any] | None:
+async def read_frame(reader: asyncio.StreamReader, limit_bytes: int = FRAME_LIMIT_BYTES) -> dict[str, Any] | None:
     """Read one frame; None at the end of the stream. No deadline of its own. Raises FrameError, OSError."""
     try:
         length = int.from_bytes(await reader.readexactly(_LENGTH_BYTES), "big")
@@ -58,9 +56,7 @@ async def read_frame(
         raise FrameError("A message is not a msgpack map.") from None
 
 
-async def write_frame(
-    writer: asyncio.StreamWriter, body: dict[str, Any], limit_bytes: int = FRAME_LIMIT_BYTES
-) -> None:
+async def write_frame(writer: asyncio.StreamWriter, body: dict[str, Any], limit_bytes: int = FRAME_LIMIT_BYTES) -> None:
     """Write one frame and wait until the transport has room again. Raises FrameError, OSError."""
     writer.write(encode_frame(body, limit_bytes))
     await writer.drain()

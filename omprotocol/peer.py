@@ -55,14 +55,10 @@ async def call(
         why = "is another node" if "ostname" in error.verify_message else "has another cluster key"
         raise PeerRefused("peer-stranger", f"Who answers as {where} {why}.", EXIT_REFUSED) from None
     except ssl.SSLError as error:
-        raise PeerRefused(
-            "peer-refused", f"{where} refused the connection: {error.reason}.", EXIT_REFUSED
-        ) from None
+        raise PeerRefused("peer-refused", f"{where} refused the connection: {error.reason}.", EXIT_REFUSED) from None
     except OSError as error:
         why = os.strerror(error.errno) if error.errno else "the connection was lost"
-        raise PeerUnreachable(
-            "peer-unreachable", f"{where} cannot be reached: {why}.", EXIT_NOT_FOUND
-        ) from None
+        raise PeerUnreachable("peer-unreachable", f"{where} cannot be reached: {why}.", EXIT_NOT_FOUND) from None
     if answer is None:
         raise PeerUnreachable("peer-lost", f"{where} ended the connection without an answer.", EXIT_NOT_FOUND)
     result = answer.get("result")
@@ -71,9 +67,7 @@ async def call(
     raise MosixError.from_wire(answer.get("error"))
 
 
-async def _exchange(
-    address: str, port: int, context: ssl.SSLContext, node: int, body: bytes
-) -> dict[str, Any] | None:
+async def _exchange(address: str, port: int, context: ssl.SSLContext, node: int, body: bytes) -> dict[str, Any] | None:
     reader, writer = await asyncio.open_connection(
         address, port, ssl=context, server_hostname=node_name(node), limit=FRAME_LIMIT_BYTES
     )

@@ -133,9 +133,7 @@ def check_map(table: StaticMap) -> StaticMap:
         if any(entry.address <= alias.address <= entry.last_address for entry in table.ranges):
             raise bad_map(f"Alias {alias.address} of node {alias.node} lies inside a range of the table")
         if alias.address in seen:
-            raise bad_map(
-                f"Two aliases, of nodes {seen[alias.address]} and {alias.node}, are both {alias.address}"
-            )
+            raise bad_map(f"Two aliases, of nodes {seen[alias.address]} and {alias.node}, are both {alias.address}")
         seen[alias.address] = alias.node
     return table
 

@@ -110,9 +110,7 @@ def test_every_module_says_what_it_owns() -> None:
 
 
 def test_pure_rooms_are_pure() -> None:
-    assert [
-        way for path in module_files() if is_pure(module_name(path)) for way in impurities(module_name(path))
-    ] == []
+    assert [way for path in module_files() if is_pure(module_name(path)) for way in impurities(module_name(path))] == []
 
 
 @pytest.mark.parametrize("source", ["import os", "from os import path", "def f():\n    import socket"])
@@ -166,7 +164,5 @@ def test_every_module_can_be_imported_first() -> None:
 
 def test_import_contracts_hold() -> None:
     command = Path(sys.executable).with_name("lint-imports")
-    answer = subprocess.run(
-        [command, "--no-cache"], cwd=ROOT, capture_output=True, text=True, timeout=100, check=False
-    )
+    answer = subprocess.run([command, "--no-cache"], cwd=ROOT, capture_output=True, text=True, timeout=100, check=False)
     assert answer.returncode == 0, answer.stdout

@@ -100,9 +100,7 @@ def change(settings: AdminSettings, name: str, value: object) -> Change:
         raise MosixError("no-such-setting", f"There is no setting called {name!r}.", 2)
     after = replace(settings, **{name: checked})  # type: ignore[arg-type]
     if after.slowdecay < after.fastdecay:
-        raise improper(
-            name, f"slow decay ({after.slowdecay}) must be at least fast decay ({after.fastdecay})"
-        )
+        raise improper(name, f"slow decay ({after.slowdecay}) must be at least fast decay ({after.fastdecay})")
     return Change(after, after == settings)
 
 

@@ -134,9 +134,7 @@ class ProcessRulesTable:
     def put(self, who: ProcessIdentity, rules: ProcessRules) -> None:
         """Remember rules. Raises MosixError `too-many` when the table is full."""
         if who not in self._rules and len(self._rules) >= MAX_RULED_PROCESSES:
-            raise MosixError(
-                "too-many", f"Already {MAX_RULED_PROCESSES} processes have settings of their own."
-            )
+            raise MosixError("too-many", f"Already {MAX_RULED_PROCESSES} processes have settings of their own.")
         self._rules[who] = rules
 
     def of(self, who: ProcessIdentity, parents: Iterable[ProcessIdentity]) -> ProcessRules:

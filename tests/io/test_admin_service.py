@@ -106,9 +106,7 @@ async def test_many_readers_ask_a_node_once(bench: Bench) -> None:
     assert bench.cluster.calls.count((3, "node.facts")) == 1
 
 
-@pytest.mark.parametrize(
-    "spoilt", [{"load": -1}, {"cpus": 0}, {"mem": 10**30}, {"speed": "x"}, {"util": None}]
-)
+@pytest.mark.parametrize("spoilt", [{"load": -1}, {"cpus": 0}, {"mem": 10**30}, {"speed": "x"}, {"util": None}])
 async def test_a_node_that_answers_nonsense_counts_as_silent(bench: Bench, spoilt: dict[str, Any]) -> None:
     async def answer(_verb: str, _args: Mapping[str, Any]) -> dict[str, Any]:
         return GOOD | spoilt

@@ -10,9 +10,7 @@ from omdiscd.core import admin, admin_load, admin_status
 from omprotocol.errors import MosixError
 
 NUMBERS = st.integers(-(2**40), 2**40)
-VALUES = st.one_of(
-    NUMBERS, st.booleans(), st.none(), st.text(max_size=5), st.floats(), st.lists(NUMBERS, max_size=15)
-)
+VALUES = st.one_of(NUMBERS, st.booleans(), st.none(), st.text(max_size=5), st.floats(), st.lists(NUMBERS, max_size=15))
 
 
 @pytest.mark.parametrize("name", admin.SWITCHES)
