@@ -10,14 +10,17 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
+from itertools import chain
 from typing import Final
 
 from migrated.mfs.fuse_constants import ROOT_ID
 
 MAX_NODES: Final = 2_000_000
 """Inodes one guest kernel may hold; beyond it lookups fail with ENFILE."""
-FD_RESERVE: Final = 1024
-"""Descriptors of the limit that are left for open files."""
+FD_MARGIN: Final = 128
+"""Descriptors of the process's limit that stay free for one request's needs."""
+_DIRECTORY: Final = 0o040000
 _PATH_FLAGS: Final = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 
 Key = tuple[int, int]
@@ -40,20 +43,25 @@ class Node:
 
 
 class NodeTable:
-    """All nodes of one connection; `max_fds` >= 16 is the number of O_PATH descriptors kept open."""
+    """All nodes of one connection.
 
-    def __init__(self, root_fd: int, max_fds: int, max_nodes: int = MAX_NODES) -> None:
+    max_fds: O_PATH descriptors kept open between requests, None for as many as the process may have.
+    """
+
+    def __init__(self, root_fd: int, max_fds: int | None = None, max_nodes: int = MAX_NODES) -> None:
         status = os.stat(root_fd)
         key = (status.st_dev, status.st_ino)
         self.root = Node(ROOT_ID, root_fd, key, status.st_mode & 0o170000, None, b"")
         self.root_dev = status.st_dev
-        self.max_fds = max_fds
+        self._limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        self.max_fds = self._limit if max_fds is None else max_fds
         self.max_nodes = max_nodes
         self._by_id = {ROOT_ID: self.root}
         self._by_key = {key: self.root}
         self._open: dict[int, Node] = {}
         self._closed_names: dict[tuple[int, bytes], Node] = {}
         self._next = ROOT_ID + 1
+        self._making_room = False
 
     def __len__(self) -> int:
         return len(self._by_id)
@@ -62,6 +70,11 @@ class NodeTable:
     def open_fds(self) -> int:
         """O_PATH descriptors held, the root's included."""
         return len(self._open) + 1
+
+    @property
+    def crowded(self) -> bool:
+        """True when a request that would open many nodes should open no more."""
+        return len(self._open) >= self.max_fds
 
     def get(self, number: int) -> Node:
         """The node with an open descriptor; raises OSError ESTALE when it is unknown or cannot be opened again."""
@@ -117,15 +130,35 @@ class NodeTable:
         self._open.clear()
         self._closed_names.clear()
 
-    def make_room(self, count: int = 1) -> None:
-        """Close descriptors not used lately until `count` more fit below the cap, as far as that is possible."""
-        tries = 2 * len(self._open)
-        while tries > 0 and len(self._open) + count >= self.max_fds:
-            tries -= 1
-            node = self._open.pop(next(iter(self._open)))
-            if node.used or not self._shut(node):
-                node.used = False
-                self._open[node.id] = node
+    def trim(self, others: int) -> None:
+        """Between requests: get below the cap when `others` descriptors are in use beside the nodes'."""
+        cap = min(self.max_fds, self._limit - FD_MARGIN - others)
+        if len(self._open) > cap:
+            self.make_room(len(self._open) - cap + cap // 8)
+
+    def make_room(self, count: int) -> int:
+        """Close up to `count` descriptors of nodes not used since the last call; how many were closed.
+
+        Nodes used by the request being served are spared. Files go first, then directories, the newest first: a
+        directory is needed to close what is in it.
+        """
+        if self._making_room:
+            return 0
+        self._making_room = True
+        try:
+            files = [node for node in self._open.values() if node.kind != _DIRECTORY]
+            directories = [node for node in reversed(self._open.values()) if node.kind == _DIRECTORY]
+            before = len(self._open)
+            for node in chain(files, directories):
+                if before - len(self._open) >= count:
+                    break
+                if node.used:
+                    node.used = False
+                elif node.fd >= 0:
+                    self._shut(node)
+            return before - len(self._open)
+        finally:
+            self._making_room = False
 
     def _adopt(self, fd: int, parent: Node, name: bytes) -> tuple[Node, os.stat_result]:
         try:
@@ -156,42 +189,40 @@ class NodeTable:
         return node, status
 
     def _open_path(self, name: bytes, dir_fd: int) -> int:
-        if len(self._open) >= self.max_fds - 1:
-            self.make_room()
         try:
             return os.open(name, _PATH_FLAGS, dir_fd=dir_fd)
         except OSError as error:
-            if error.errno != errno.EMFILE:
+            if error.errno != errno.EMFILE or not self.make_room(FD_MARGIN):
                 raise
-            self.max_fds = max(16, len(self._open) - FD_RESERVE // 4)
-            self.make_room()
             return os.open(name, _PATH_FLAGS, dir_fd=dir_fd)
 
-    def _shut(self, node: Node) -> bool:
+    def _shut(self, node: Node) -> None:
         """Close the node's descriptor if its name still leads to it."""
         parent = node.parent
-        if parent is None or parent.fd < 0 or self._by_id.get(parent.id) is not parent:
-            return False
+        if parent is None or self._by_id.get(parent.id) is not parent:
+            return
         if (parent.id, node.name) in self._closed_names:
-            return False
+            return
         try:
+            if parent.fd < 0:
+                self._reopen(parent)
             status = os.stat(node.name, dir_fd=parent.fd, follow_symlinks=False)
         except OSError:
-            return False
+            return
         if (status.st_dev, status.st_ino) != node.key:
-            return False
+            return
         os.close(node.fd)
         node.fd = -1
+        del self._open[node.id]
         parent.refs += 1
         self._closed_names[parent.id, node.name] = node
-        return True
 
     def _reopen(self, node: Node) -> None:
         """Open a closed node again by its name; parents first, without recursion."""
-        chain = [node]
-        while (parent := chain[-1].parent) is not None and parent.fd < 0:
-            chain.append(parent)
-        for item in reversed(chain):
+        path = [node]
+        while (parent := path[-1].parent) is not None and parent.fd < 0:
+            path.append(parent)
+        for item in reversed(path):
             above = item.parent
             if above is None:
                 raise OSError(errno.ESTALE, "no way back to the inode")

@@ -75,7 +75,8 @@ def _read(session: Session, body: memoryview, *, plus: bool) -> bytes:
     parts: list[bytes] = []
     room = wish.size
     extra = ENTRY_BYTES if plus else 0
-    nodes, parent = session.nodes, directory.node
+    nodes = session.nodes
+    parent = nodes.get(directory.node.id) if plus else directory.node
     while True:
         if directory.index >= len(directory.entries):
             directory.entries = _next_entries(session, directory)
@@ -89,10 +90,8 @@ def _read(session: Session, body: memoryview, *, plus: bool) -> bytes:
         room -= size
         if plus:
             entry = None
-            if name not in _DOTS:
+            if name not in _DOTS and not nodes.crowded:
                 try:
-                    if parent.fd < 0:
-                        parent = nodes.get(parent.id)
                     entry = session.entry(*nodes.lookup(parent, name))
                 except OSError:
                     entry = None

@@ -84,6 +84,8 @@ class Connection:
         """Carry out one whole request and append its reply; raises WireError only for a broken header."""
         header = HEADER.unpack(message)
         opcode = header.opcode
+        session = self.session
+        session.nodes.trim(len(session.files) + len(session.directories))
         end = len(message) - 8 * header.extlen
         if end < HEADER_BYTES:
             raise WireError("extensions longer than the message")
@@ -91,11 +93,11 @@ class Connection:
         try:
             if opcode == Opcode.READ:
                 room = self._view[self._used + REPLY_HEADER_BYTES : self._used + self.max_message]
-                self._reply(header, ops_files.read_into(self.session, body, room), 0)
+                self._reply(header, ops_files.read_into(session, body, room), 0)
                 return
             operation = _OPERATIONS.get(opcode)
             if operation is not None:
-                reply = operation(self.session, header, body)
+                reply = operation(session, header, body)
             elif opcode == Opcode.INIT:
                 reply = self._init(body)
             elif opcode == Opcode.DESTROY:

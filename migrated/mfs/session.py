@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import os
-import resource
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
@@ -17,7 +16,7 @@ from migrated.mfs import syscalls
 from migrated.mfs.fuse_constants import InitFlag
 from migrated.mfs.fuse_structs import Header, WireError
 from migrated.mfs.fuse_wire import encode_dev, name_at, pack_attr_out, pack_entry, split_seconds
-from migrated.mfs.nodes import FD_RESERVE, Node, NodeTable
+from migrated.mfs.nodes import FD_MARGIN, Node, NodeTable
 
 MAX_OPEN_FILES: Final = 1 << 20
 DIRECTORY: Final = 0o040000
@@ -91,7 +90,7 @@ class Session:
         self.uid = os.geteuid()
         self.gid = os.getegid()
         self.privileged = self.uid == 0
-        self.nodes = NodeTable(root_fd, options.max_fds or _default_max_fds())
+        self.nodes = NodeTable(root_fd, options.max_fds)
         self.files: dict[int, OpenFile] = {}
         self.directories: dict[int, OpenDirectory] = {}
         self.flags = InitFlag(0)
@@ -149,9 +148,8 @@ class Session:
         try:
             return os.open(path, flags | os.O_CLOEXEC, mode, dir_fd=dir_fd)
         except OSError as error:
-            if error.errno != errno.EMFILE:
+            if error.errno != errno.EMFILE or not self.nodes.make_room(FD_MARGIN):
                 raise
-            self.nodes.make_room(max(64, self.nodes.open_fds // 8))
             return os.open(path, flags | os.O_CLOEXEC, mode, dir_fd=dir_fd)
 
     def shown_ino(self, device: int, ino: int, kind: int) -> int:
@@ -206,8 +204,3 @@ def checked_name(body: memoryview, offset: int) -> tuple[bytes, int]:
     if not name or b"/" in name:
         raise WireError("not a file name")
     return name, end
-
-
-def _default_max_fds() -> int:
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return max(16, min(soft - FD_RESERVE, soft * 3 // 4))
