@@ -105,6 +105,7 @@ class Membership:
         opened = self._opener.open(datagram, now)
         if isinstance(opened, Drop):
             self.drops[opened.value] += 1
+            log.debug("membership.dropped", extra={"address": source[0], "why": opened.value})
             if opened is not Drop.FOREIGN:
                 self._report_stranger(opened, source[0], now)
             return
@@ -112,6 +113,9 @@ class Membership:
         if message is None:
             self.drops["unreadable"] += 1
             return
+        if log.isEnabledFor(logging.DEBUG):
+            facts = {"kind": type(message).__name__, "node": opened.header.node, "address": source[0]}
+            log.debug("membership.heard", extra=facts)
         try:
             origin = Source(int.from_bytes(socket.inet_aton(source[0]), "big"), source[1])
             self._perform(self.discovery.receive(opened.header, message, origin, now))
@@ -160,6 +164,8 @@ class Membership:
 
     def _perform(self, effects: list[Effect]) -> None:
         for effect in effects:
+            if log.isEnabledFor(logging.DEBUG) and isinstance(effect, Multicast | Send):
+                log.debug("membership.says", extra={"kind": type(effect.message).__name__})
             match effect:
                 case Multicast(channel=channel, message=message):
                     if self.sockets is not None:

@@ -81,6 +81,16 @@ def test_a_death_is_noticed_and_so_is_the_return(two: OneDaemon) -> None:
         watcher.close()
 
 
+def test_debug_lines_come_and_go_with_a_signal(one: OneDaemon, two: OneDaemon) -> None:
+    one.start()
+    two.start()
+    assert one.process is not None
+    one.process.send_signal(signal.SIGUSR1)
+    one.wait_for(lambda _status: "membership.heard kind=" in one.log.read_text())
+    one.process.send_signal(signal.SIGUSR1)
+    one.wait_for(lambda _status: "daemon.debug debug=False" in one.log.read_text())
+
+
 def test_a_second_daemon_on_the_machine_is_refused(one: OneDaemon) -> None:
     one.start()
     assert one.process is not None
