@@ -2,7 +2,8 @@
 
 Root is the home node's (FUSE), so no path below it is trusted: everything of this node that is bound in is
 opened before the change of root and named by descriptor afterwards, and nothing of the old root stays
-mounted. What belongs to the jail itself lives on its own /dev, in JAIL_DIR, readable by root only.
+mounted. What belongs to the jail itself lives on its own /dev, in JAIL_DIR, with the images where only root
+may look.
 """
 
 from __future__ import annotations
