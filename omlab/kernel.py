@@ -84,19 +84,28 @@ def set_process_name(name: str) -> None:
 
 
 def reset_signals() -> None:
-    """Every signal to its default action and none blocked.
-
-    Includes 32 and 33, which glibc keeps to itself: a program started by posix_spawn (make does that)
-    inherits them as ignored, and a process that then migrates would carry this oddity along.
-    """
-    action = (ctypes.c_ulong * 4)()
+    """Every signal to its default action and none blocked, as a program expects to be started."""
     for number in range(1, _SIGNALS_MAX + 1):
         if number not in (signal.SIGKILL, signal.SIGSTOP):
-            _libc.syscall(
-                ctypes.c_long(_NUMBERS[os.uname().machine][1]),
-                ctypes.c_long(number),
-                ctypes.byref(action),
-                None,
-                ctypes.c_size_t(_SIGNALS_MAX // 8),
-            )
+            _set_default(number)
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
+
+
+def reset_ignored_internal_signals() -> None:
+    """The signals 32 and 33 to their default action where they are ignored.
+
+    glibc keeps them to itself, and a program started by posix_spawn (make does that) inherits them as
+    ignored; a process that then migrates would carry this oddity along.
+    """
+    status = Path("/proc/self/status").read_text()
+    ignored = int(status.partition("SigIgn:")[2].split()[0], 16)
+    for number in (32, 33):
+        if ignored & 1 << (number - 1):
+            _set_default(number)
+
+
+def _set_default(number: int) -> None:
+    action = (ctypes.c_ulong * 4)()
+    call = ctypes.c_long(_NUMBERS[os.uname().machine][1])
+    size = ctypes.c_size_t(_SIGNALS_MAX // 8)
+    _libc.syscall(call, ctypes.c_long(number), ctypes.byref(action), None, size)

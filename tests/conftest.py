@@ -9,9 +9,12 @@ import shutil
 
 import pytest
 
+from omlab.kernel import reset_ignored_internal_signals
 from tests.support.capabilities import MARKERS
 from tests.support.leaks import RunLabel
 
+# What the tests start must not inherit what make leaves behind.
+reset_ignored_internal_signals()
 _label = RunLabel()
 _leaks: list[str] = []
 _skipped: list[str] = []
