@@ -43,7 +43,9 @@ def parser() -> CommandParser:
         has_json=False,
     )
     made.usage = "mosrun [-h|-NODE|-jLIST] [-F] [-l|-L|-k] [DECAY] [-e|-E] [-r|-R] [-z] program [argument ...]"
+    made.conflict_handler = "resolve"  # -h is openMosix's "home" here, not help
     place = made.add_argument_group("where (at most one)")
+    place.add_argument("-h", action="store_true", help="start on the home node")
     place.add_argument("-NODE", action="store_true", help="start on this node; fails when it is down, unless -F")
     place.add_argument("-j", metavar="LIST", help="start on one of a list such as 1-3,7, chosen at random")
     other = made.add_argument_group("settings")

@@ -11,6 +11,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 WAIT_S = 100
+SHELL_SCRIPTS = [ROOT / "init.d/openmosix", ROOT / "init.d/omdiscd", *sorted((ROOT / "scripts").iterdir())]
 SETUP = """
 set -u
 mount -t tmpfs none /run && mkdir -p /run/lock
@@ -168,7 +169,7 @@ def test_lsb_headers_and_chkconfig_lines() -> None:
             assert f"# {keyword}:" in header
 
 
-@pytest.mark.parametrize("path", [*sorted((ROOT / "init.d").iterdir()), *sorted((ROOT / "scripts").iterdir())])
+@pytest.mark.parametrize("path", SHELL_SCRIPTS)
 def test_scripts_are_plain_shell(path: Path) -> None:
     assert path.read_text().startswith("#!/bin/sh\n")
     subprocess.run(["/bin/sh", "-n", str(path)], check=True, timeout=WAIT_S)

@@ -1,0 +1,11 @@
+# fish completion of omdiscd; made by packaging/completion.py
+complete -c omdiscd -s h -d 'show this help message and exit'
+complete -c omdiscd -l help -d 'show this help message and exit'
+complete -c omdiscd -s i -d 'one to six interfaces to speak on; without it, that of the default route'
+complete -c omdiscd -l interface -d 'one to six interfaces to speak on; without it, that of the default route'
+complete -c omdiscd -s m -d 'routers an announcement may pass (1 to 255; 1 stays in the local network)'
+complete -c omdiscd -l multicast-ttl -d 'routers an announcement may pass (1 to 255; 1 stays in the local network)'
+complete -c omdiscd -l multicast_ttl -d 'routers an announcement may pass (1 to 255; 1 stays in the local network)'
+complete -c omdiscd -s n -d 'stay in the foreground, log on standard error'
+complete -c omdiscd -l nodaemon -d 'stay in the foreground, log on standard error'
+complete -c omdiscd -l version -d 'show programs version number and exit'

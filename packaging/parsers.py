@@ -1,0 +1,51 @@
+"""The real option parsers of all commands, for manual pages and completions.
+
+Owns how a parser is got hold of: the command is run until it parses, and the parser is taken away from it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+from typing import Any
+
+# Command: module with main(), and arguments that get it as far as parsing.
+COMMANDS: dict[str, tuple[str, list[str]]] = {
+    "migrate": ("moscmd.migrate", ["1", "2"]),
+    "mosctl": ("moscmd.mosctl", ["status"]),
+    "mosmon": ("moscmd.mosmon", []),
+    "mosrun": ("moscmd.mosrun", ["--help"]),
+    "mtop": ("moscmd.mtop", []),
+    "omdiscd": ("omdiscd.main", []),
+    "setpe": ("moscmd.setpe", []),
+    "showmap": ("moscmd.showmap", []),
+}
+
+
+class _Caught(BaseException):
+    def __init__(self, parser: argparse.ArgumentParser) -> None:
+        self.parser = parser
+
+
+def parser_of(command: str) -> argparse.ArgumentParser:
+    """The parser a command uses. Raises LookupError for one that does not parse."""
+    module, arguments = COMMANDS[command]
+    main = importlib.import_module(module).main
+    original = argparse.ArgumentParser.parse_args
+
+    def take(self: argparse.ArgumentParser, *_args: Any, **_named: Any) -> argparse.Namespace:
+        raise _Caught(self)
+
+    argparse.ArgumentParser.parse_args = take  # type: ignore[method-assign, assignment]
+    try:
+        main(arguments)
+    except _Caught as caught:
+        return caught.parser
+    finally:
+        argparse.ArgumentParser.parse_args = original  # type: ignore[method-assign]
+    raise LookupError(f"{command} does not parse its arguments")
+
+
+def options_of(parser: argparse.ArgumentParser) -> list[argparse.Action]:
+    """Options and named arguments, in order; those hidden from help are left out."""
+    return [action for action in parser._actions if action.help is not argparse.SUPPRESS]
