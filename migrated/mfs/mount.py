@@ -64,12 +64,12 @@ def detach(mountpoint: str | os.PathLike[str]) -> bool:
 def detach_stale(mountpoint: str | os.PathLike[str]) -> int:
     """Detach mounts left behind by a dead server at `mountpoint`; how many there were.
 
-    Only mounts that answer ENOTCONN are taken away, so a living server is left alone.
+    Only mounts that answer ENOTCONN are taken away, so a living server is left alone (and must answer: it is asked).
     """
     count = 0
     while True:
         try:
-            os.stat(mountpoint)
+            os.statvfs(mountpoint)
         except OSError as error:
             if error.errno != errno.ENOTCONN or not detach(mountpoint):
                 return count

@@ -1,8 +1,8 @@
 """The home end of MFS: answers a guest kernel's requests from the files of this node.
 
-Owns: the loop of one connection in one process, and the dispatch of requests. Everything is done inline, in order: a
-slow disk delays this guest and nobody else. It never serves two connections, and never gives the guest more rights
-than the process it runs in has. Whatever arrives malformed is answered with an error, or ends this connection only.
+Owns: the loop of one connection in one process, and the dispatch of requests. Everything is done inline, in
+order: a slow disk delays this guest and nobody else. It never serves two connections, and never gives the guest
+more rights than the process it runs in has. What arrives malformed gets an error, or ends this connection only.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from migrated.mfs.fuse_constants import UNANSWERED, InitFlag, Opcode
 from migrated.mfs.fuse_init import InitChoice, agree, parse_init
 from migrated.mfs.fuse_structs import HEADER, REPLY_HEADER, Header, WireError
 from migrated.mfs.fuse_wire import HEADER_BYTES, REPLY_HEADER_BYTES, message_length
+from migrated.mfs.heartbeat import Heartbeat
 from migrated.mfs.session import Operation, ServerOptions, Session
 from migrated.mfs.view import View
 
@@ -161,12 +162,14 @@ def serve(stream: socket.socket | ssl.SSLSocket, view: View, options: ServerOpti
     stream.settimeout(None)
     session = Session(root_fd, options, flush=flush_matters if options.flush is None else options.flush)
     try:
-        return _loop(stream, Connection(session))
+        with Heartbeat(stream, options.heartbeat_s) as heartbeat:
+            return _loop(stream, Connection(session), heartbeat)
     finally:
         session.close()
 
 
-def _loop(stream: socket.socket | ssl.SSLSocket, connection: Connection) -> ServeEnd:
+def _loop(stream: socket.socket | ssl.SSLSocket, connection: Connection, heartbeat: Heartbeat) -> ServeEnd:
+    lock = heartbeat.stream_lock
     data = bytearray(_REQUESTS_AHEAD * connection.max_message)
     window = memoryview(data)
     filled = 0
@@ -183,7 +186,12 @@ def _loop(stream: socket.socket | ssl.SSLSocket, connection: Connection) -> Serv
                     return ServeEnd.BROKEN
                 if filled - start < length:
                     break
-                connection.answer(window[start : start + length])
+                heartbeat.served += 1
+                lock.release()
+                try:
+                    connection.answer(window[start : start + length])
+                finally:
+                    lock.acquire()
                 start += length
                 if connection.full:
                     stream.sendall(connection.take())

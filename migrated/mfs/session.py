@@ -42,7 +42,8 @@ class ServerOptions:
     entry_timeout_s, attr_timeout_s: how long the guest's kernel may believe names and attributes.
     keep_cache: file pages stay cached over open while size and mtime stay. writeback: only for trees nobody else
     writes to. flush: None decides by the file systems exported (close() reports errors only on network ones).
-    max_fds: O_PATH descriptors, None takes it from the process's limit.
+    max_fds: O_PATH descriptors, None takes it from the process's limit. heartbeat_s: while one request takes longer,
+    the guest's node hears so often that this node is alive.
     """
 
     entry_timeout_s: float = 1.0
@@ -55,6 +56,7 @@ class ServerOptions:
     max_readahead: int = 256 << 10
     max_fds: int | None = None
     request_timeout_s: int = 0
+    heartbeat_s: float = 5.0
 
 
 class OpenFile:
