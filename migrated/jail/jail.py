@@ -8,6 +8,7 @@ supervisor kills the jail.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import shutil
@@ -245,6 +246,9 @@ class Jail:
         if self.top_pid == 0:
             return True
         self._kill_init()
+        if self._cgroup is not None:
+            with contextlib.suppress(OSError):
+                self._cgroup.thaw()  # version 1 does not let a frozen process die
         gone = self._reap_top(timeout_s)
         if self._cgroup is not None:
             gone = self._cgroup.remove(timeout_s) and gone

@@ -234,6 +234,23 @@ def test_on_to_a_second_jail(guest: Guest, room: Path, jails: list[Jail]) -> Non
     assert guest.log.read_text() == "on the first node\non the second node\n"
 
 
+def test_home_again_behind_the_deputy(guest: Guest, room: Path, jails: list[Jail]) -> None:
+    at_home = guest.ask("ids()")
+    network = guest.ask("os.readlink('/proc/self/ns/net')")
+    jail = started(guest, room, jails, root="local")
+    restore(jail, guest)
+    release(jail)
+    assert guest.ask("ids()") == at_home
+    assert guest.ask("os.readlink('/proc/self/ns/net')") == network
+    jail.freeze(LIMIT_S)
+    jail.send("dump", name="next", timeout_s=60)
+    done = jail.wait_for("dumped", "dump-failed", timeout_s=LIMIT_S)
+    assert done["ev"] == "dumped", done
+    jail.thaw()
+    guest.say("exit 3")
+    assert jail.wait_for("exit", timeout_s=LIMIT_S)["status"] == 3
+
+
 def test_final_offsets_survive_the_guest(guest: Guest, room: Path, jails: list[Jail]) -> None:
     number = guest.ask("log.fileno()")
     jail = started(guest, room, jails)
