@@ -38,7 +38,7 @@ class Freezer:
         """
         pids = [pid] if isinstance(pid, int) else list(pid)
         why = "no cgroup freezer is mounted"
-        for root, is_v2 in _hierarchies():
+        for root, is_v2 in hierarchies():
             homes = [str(root / _group_of(each, is_v2).lstrip("/")) for each in pids]
             for parent in dict.fromkeys((Path(homes[0]), root)):
                 path = parent / f"om.{label}"
@@ -162,7 +162,7 @@ class Freezer:
             time.sleep(_POLL_S)
 
 
-def _hierarchies() -> list[tuple[Path, bool]]:
+def hierarchies() -> list[tuple[Path, bool]]:
     """Mount points of the v2 hierarchy and of the v1 freezer, v2 first. Source: /proc/self/mountinfo, proc(5)."""
     found: list[tuple[Path, bool]] = []
     for line in Path("/proc/self/mountinfo").read_text().splitlines():

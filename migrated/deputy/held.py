@@ -20,7 +20,7 @@ def seize_all(pid: int, freezer: Freezer | None = None) -> list[Tracee]:
     """Stop every thread of `pid`; the main thread comes first. With `freezer` the process must be frozen, and is
     thawed once all threads are asked to stop, so that none runs an instruction.
 
-    Raises ProcessGone, TimeoutError, PermissionError (somebody traces it) with nothing held.
+    Raises ProcessGone, TimeoutError, PermissionError (somebody traces it) with nothing held, and frozen as before.
     """
     held: dict[int, Tracee] = {}
     try:
@@ -40,12 +40,10 @@ def seize_all(pid: int, freezer: Freezer | None = None) -> list[Tracee]:
                 if tid in held:
                     _wait(held, tid, pid)
     except BaseException:
-        if freezer is not None:
-            freezer.thaw()
-        release_all(list(held.values()))
+        _let_go(list(held.values()), freezer)
         raise
     if pid not in held:
-        release_all(list(held.values()))
+        _let_go(list(held.values()), freezer)
         raise ProcessGone(pid)
     return [held[tid] for tid in sorted(held, key=lambda tid: (tid != pid, tid))]
 
@@ -59,11 +57,25 @@ def _wait(held: dict[int, Tracee], tid: int, pid: int) -> None:
         del held[tid]
 
 
-def release_all(tracees: list[Tracee]) -> None:
-    """Detach from all; a SIGSTOP met on the way is delivered."""
-    # The main thread last: its end can be collected only when the others' have been.
-    for tracee in reversed(tracees):
+def _let_go(tracees: list[Tracee], freezer: Freezer | None) -> None:
+    if freezer is not None:
+        # A frozen thread cannot stop, and one that has not stopped cannot be let go.
+        freezer.thaw()
+        _wait_all(tracees)
+        freezer.refreeze()
+    release_all(tracees)
+
+
+def _wait_all(tracees: list[Tracee]) -> None:
+    for tracee in tracees:
         if not tracee.stopped:
             with contextlib.suppress(TimeoutError, ProcessGone):
                 tracee.wait_stopped(_LATE_STOP_S)
+
+
+def release_all(tracees: list[Tracee]) -> None:
+    """Detach from all; a SIGSTOP met on the way is delivered."""
+    _wait_all(tracees)
+    # The main thread last: its end can be collected only when the others' have been.
+    for tracee in reversed(tracees):
         tracee.detach(stop=bool(tracee.swallowed))

@@ -130,7 +130,11 @@ def _hollow(pid: int, freezer: Freezer, fault: Fault) -> Hollow:
         if isinstance(error, ProcessGone) or not isinstance(error, Exception):
             raise
         raise HollowFailed(pid, str(error)) from error
-    become_deputy(pid, tracees, record)
+    try:
+        become_deputy(pid, tracees, record)
+    except BaseException:
+        release_all(tracees)
+        raise
     return record
 
 

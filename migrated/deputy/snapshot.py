@@ -49,6 +49,8 @@ class BodySnapshot:
         try:
             self._tracees = seize_all(pid, freezer)
         except (OSError, TimeoutError) as error:
+            if freezer is not None:
+                freezer.thaw()
             raise CaptureFailed(pid, str(error)) from error
         try:
             for tracee in self._tracees:

@@ -16,9 +16,9 @@ import pytest
 
 from migrated.deputy.channel import DeputyChannel, ForwardedSignal
 from migrated.deputy.error import HollowFailed, ProcessGone
-from migrated.deputy.freezer import Freezer
+from migrated.deputy.freezer import Freezer, hierarchies
 from migrated.deputy.hollow import Hollow, hollow
-from migrated.deputy.ptrace import own_call
+from migrated.deputy.ptrace import Tracee, own_call
 
 pytestmark = pytest.mark.root
 
@@ -57,9 +57,12 @@ class Original:
         assert not os.path.exists(freezer.path)
         return made, DeputyChannel.open(self.pid, made)
 
-    def line(self) -> bytes:
+    def echoes(self) -> bool:
+        assert self.process.stdin is not None
         assert self.process.stdout is not None
-        return self.process.stdout.readline()
+        self.process.stdin.write(b"x")
+        self.process.stdin.flush()
+        return self.process.stdout.readline() == b"x\n"
 
     def status(self, field: str) -> str:
         lines = Path(f"/proc/{self.pid}/status").read_text().splitlines()
@@ -196,13 +199,61 @@ def test_what_cannot_be_hollowed_goes_on_unharmed(originals: list[Original], ste
         _wait_until(lambda: freezer.frozen)
         Freezer.from_json(freezer.to_json()).release()
     assert not os.path.exists(freezer.path)
-    assert original.process.stdin is not None
-    original.process.stdin.write(b"x")
-    original.process.stdin.flush()
-    assert original.line() == b"x\n"
+    assert original.echoes()
     assert original.status("TracerPid") == "0"
+    assert original.process.stdin is not None
     original.process.stdin.close()
     assert original.process.wait(20) == 0
+
+
+def test_a_refused_seizure_leaves_it_frozen(originals: list[Original], monkeypatch: pytest.MonkeyPatch) -> None:
+    original = Original(2)
+    originals.append(original)
+    freezer = Freezer.create(original.pid, f"{run_name()}-{original.pid}")
+    freezer.freeze(20.0)
+
+    class Refusing(Tracee):
+        def __init__(self, tid: int) -> None:
+            if tid != original.pid:
+                raise PermissionError(1, "traced by somebody else")
+            super().__init__(tid)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("migrated.deputy.held.Tracee", Refusing)
+        with pytest.raises(HollowFailed, match="somebody else"):
+            hollow(original.pid, freezer)
+    _wait_until(lambda: freezer.frozen)
+    freezer.release()
+    assert original.echoes()
+
+
+def test_the_old_freezer_serves_where_the_new_one_is_missing(
+    originals: list[Original], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = [entry for entry in hierarchies() if not entry[1]]
+    if not old:
+        return
+    monkeypatch.setattr("migrated.deputy.freezer.hierarchies", lambda: old)
+    original = Original(2)
+    originals.append(original)
+
+    def fault(reached: str) -> None:
+        if reached == "ready":
+            raise OSError(24, "no descriptor left")
+
+    freezer = Freezer.create(original.pid, f"{run_name()}-{original.pid}")
+    assert not freezer.is_v2
+    freezer.freeze(20.0)
+    with pytest.raises(HollowFailed):
+        hollow(original.pid, freezer, fault=fault)
+    _wait_until(lambda: freezer.frozen)
+    freezer.release()
+    assert original.echoes()
+    _, channel = original.hollow()
+    assert channel.ping(20.0)
+    channel.exit(3)
+    assert original.process.wait(20) == 3
+    channel.close()
 
 
 def test_a_process_killed_meanwhile_is_reported_as_gone(originals: list[Original]) -> None:

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -312,6 +313,65 @@ def test_unread_input_is_put_before_the_original_pipe(pairs: list[Pair]) -> None
     assert pair.process.stdout.readline() == b"42\n"
     os.close(writer)
     assert pair.process.wait(20) == 5
+
+
+def test_a_stopped_process_comes_home_stopped(pairs: list[Pair]) -> None:
+    pair = Pair(alone=True)
+    pairs.append(pair)
+    pair.tell("start_threads(2)")
+    state, pages = pair.capture()
+    record = pair.hollow()
+    channel = DeputyChannel.open(pair.pid, record)
+    channel.stop(signal.SIGSTOP)
+    assert os.waitid(os.P_PID, pair.pid, os.WSTOPPED | os.WNOWAIT) is not None
+    channel.close()
+    pair.refill(record, state, pages)
+    deadline = time.monotonic() + 20.0
+    while not read_status(pair.pid)["State"].startswith("T"):
+        assert time.monotonic() < deadline
+        os.sched_yield()
+    os.kill(pair.pid, signal.SIGCONT)
+    assert pair.tell("1 + 1") == "2"
+
+
+def test_it_dies_with_the_shim_while_half_refilled(pairs: list[Pair]) -> None:
+    pair = Pair(alone=True)
+    pairs.append(pair)
+    state, _ = pair.capture()
+    record = pair.hollow()
+    shim = os.fork()
+    if shim == 0:
+        try:
+            refill = Refill(pair.pid, record, state)
+            refill.plan()
+            refill.begin()
+        finally:
+            os._exit(0)
+    os.waitpid(shim, 0)
+    assert pair.process.wait(20) == -signal.SIGKILL
+
+
+def test_a_body_in_a_jail_is_seen_with_its_own_numbers() -> None:
+    command = ["unshare", "--pid", "--fork", "--kill-child", sys.executable, "-S", str(PROGRAM), "0", "alone"]
+    jail = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    try:
+        assert jail.stdin is not None
+        assert jail.stdout is not None
+        assert jail.stdout.readline() == b"1\n"
+        jail.stdin.write(b"start_threads(1) or started[0].native_id\n")
+        jail.stdin.flush()
+        native = int(jail.stdout.readline())
+        (body,) = Path(f"/proc/{jail.pid}/task/{jail.pid}/children").read_text().split()
+        snapshot = BodySnapshot(int(body))
+        state = snapshot.state
+        snapshot.release(kill=False)
+        assert (state.pid, [thread.tid for thread in state.threads]) == (1, [1, native])
+        jail.stdin.write(b"1 + 1\n")
+        jail.stdin.flush()
+        assert jail.stdout.readline() == b"2\n"
+    finally:
+        jail.kill()
+        jail.communicate(timeout=20)
 
 
 def test_reasons_to_stay_away(pairs: list[Pair]) -> None:
