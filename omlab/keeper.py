@@ -1,7 +1,7 @@
 """The keeper: the one process that makes a virtual cluster, holds it and removes it.
 
 It is the parent of every node's PID 1 and lives in the network namespace of the bridge. It ends the
-cluster when its owner is gone (end of file on standard input), on SIGTERM, and never before. When it is
+cluster when its owner is gone or closes its standard input, on SIGTERM, and never before. When it is
 itself killed, the nodes die with it, and `omlab down` removes the cgroups and the directory.
 """
 
@@ -35,6 +35,8 @@ def main() -> NoReturn:
     The answer: one JSON line, {"ok": true} or {"error": "…"}.
     """
     kernel.reset_signals()
+    # End of file alone is not enough: a fork of the owner may hold the pipe open.
+    owner = os.pidfd_open(os.getppid())
     order = json.loads(sys.stdin.buffer.readline())
     wake = _wake_on_termination()
     name = order["name"]
@@ -48,7 +50,7 @@ def main() -> NoReturn:
     try:
         _build(order, nodes)
         _answer({"ok": True})
-        _hold(order["detached"], wake)
+        _hold([wake] if order["detached"] else [wake, owner, sys.stdin.fileno()])
     except (OSError, RuntimeError) as error:
         failed = True
         _answer({"error": str(error)})
@@ -201,8 +203,7 @@ def _be_node(
     os._exit(1)
 
 
-def _hold(detached: bool, wake: int) -> None:
-    watched = [wake] if detached else [wake, sys.stdin.fileno()]
+def _hold(watched: list[int]) -> None:
     null = os.open("/dev/null", os.O_RDWR)
     # Whoever waits for our output to end must not wait for the cluster to end.
     os.dup2(null, 1)

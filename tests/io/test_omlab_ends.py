@@ -29,11 +29,16 @@ else
 fi
 """
 OWNER = """
-import sys
+import os, sys
 from omlab.cluster import Cluster
 cluster = Cluster(2, name=sys.argv[1], start_daemon=False)
 cluster.nodes[1].popen(["sleep", "600"])
 print("made", flush=True)
+# A fork that holds everything of the owner open, and goes with the cluster's last node.
+if os.fork() == 0:
+    node = os.pidfd_open(cluster.nodes[2].init_pid)
+    __import__("select").select([node], [], [])
+    os._exit(0)
 sys.stdin.read()
 """
 
