@@ -48,6 +48,7 @@ class _Parser(argparse.ArgumentParser):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status."""
     given = _parser().parse_args(arguments)
+    os.umask(0o022)
     options = Options(given.interface, given.multicast_ttl)
     report: Callable[[str], None] = _report_in_foreground
     try:

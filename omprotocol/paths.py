@@ -27,9 +27,9 @@ class Paths:
         """
         get = os.environ.get
         return cls(
-            run_dir=Path(get("OPENMOSIX_RUN_DIR") or cls.run_dir),
-            state_dir=Path(get("OPENMOSIX_STATE_DIR") or cls.state_dir),
-            etc_dir=Path(get("OPENMOSIX_ETC_DIR") or cls.etc_dir),
+            run_dir=Path(get("OPENMOSIX_RUN_DIR") or cls.run_dir).absolute(),
+            state_dir=Path(get("OPENMOSIX_STATE_DIR") or cls.state_dir).absolute(),
+            etc_dir=Path(get("OPENMOSIX_ETC_DIR") or cls.etc_dir).absolute(),
         )
 
     @property
