@@ -7,6 +7,7 @@ somebody who stops waiting stops new moves from being started, and never cuts on
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -16,6 +17,8 @@ from omprotocol.errors import EXIT_FAILED, MosixError
 MOVES_AT_ONCE = 4
 PASSES = 3
 """A guest may arrive or fail while others leave; after so many passes the rest is reported."""
+GONE_S = 10.0
+LOOK_S = 0.05
 
 
 async def nobody_listens(_body: dict[str, Any]) -> None:
@@ -58,39 +61,49 @@ class Evacuation:
         kind: str,
         progress: Progress,
     ) -> int:
-        done = 0
+        moved: set[int] = set()
         failures: dict[int, str] = {}
+
+        def staying() -> list[int]:
+            return [pid for pid in remaining() if pid not in moved]
+
+        async def one(pid: int, total: int) -> None:
+            async with self._places:
+                outcome: list[MosixError] = []
+                await asyncio.shield(self._spawn(_keep_error(move(pid), outcome)))
+            if outcome:
+                failures[pid] = outcome[0].message
+            else:
+                moved.add(pid)
+            await progress({"phase": "moving", "done": len(moved), "total": total, "failed": len(failures)})
+
         for _ in range(PASSES):
-            pids = remaining()
+            pids = staying()
             if not pids:
-                return done
+                break
             failures.clear()
-            total = done + len(pids)
             async with asyncio.TaskGroup() as waiters:
-
-                async def one(pid: int, total: int) -> None:
-                    nonlocal done
-                    async with self._places:
-                        outcome: list[MosixError] = []
-                        await asyncio.shield(self._spawn(_keep_error(move(pid), outcome)))
-                    if outcome:
-                        failures[pid] = outcome[0].message
-                    else:
-                        done += 1
-                    await progress({"phase": "moving", "done": done, "total": total, "failed": len(failures)})
-
                 for pid in pids:
-                    waiters.create_task(one(pid, total))
+                    waiters.create_task(one(pid, len(moved) + len(pids)))
+        await _until(lambda: not moved.intersection(remaining()), GONE_S)
         left = remaining()
         if left:
             first = left[0]
-            why = failures.get(first, "it came while the others left")
+            why = failures.get(first, "it has moved but is still here" if first in moved else "it came meanwhile")
             raise MosixError(
                 "not-emptied",
                 f"{len(left)} {kind}(s) could not be moved and go on where they are; {first}: {why}",
                 EXIT_FAILED,
             )
-        return done
+        return len(moved)
+
+
+async def _until(is_so: Callable[[], bool], deadline_s: float) -> None:
+    # The other node says that a process has moved a moment before its last trace here is gone.
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(deadline_s):
+            while not is_so():
+                await asyncio.sleep(LOOK_S)
 
 
 async def _keep_error(move: Awaitable[None], outcome: list[MosixError]) -> None:

@@ -23,7 +23,7 @@ from omprotocol.static_map import MAX_NODE
 FACTS_VERB = "node.facts"
 ANSWER_S = 2.0
 """How long another node may take to answer before it counts as silent."""
-REMEMBER_S = 0.8
+REMEMBER_S = 0.4
 """How long an answer is given again without asking anew; below the period of a monitor."""
 REMEMBER_SILENCE_S = 2.0
 ASKED_AT_ONCE = 16
@@ -150,6 +150,10 @@ class NodeQueries:
             if error.code == "no-response":
                 return False
             raise
+
+    def forget(self, node: int) -> None:
+        """Ask the node anew next time: something was changed there."""
+        self._remembered.pop(node, None)
 
     async def _remembered_or_asked(self, node: int) -> NodeFacts:
         known = self._remembered.get(node)

@@ -68,7 +68,10 @@ class AdminVerbs:
             if all(number != node for number, _ in cluster.nodes()):
                 raise not_configured(node)
             passed_on = {key: value for key, value in args.items() if key != "node"}
-            return await cluster.call(node, PEER_VERB, {"action": name, "args": passed_on}, deadline_s)
+            try:
+                return await cluster.call(node, PEER_VERB, {"action": name, "args": passed_on}, deadline_s)
+            finally:
+                self._service.nodes.forget(node)
 
         return handler
 
