@@ -1,9 +1,9 @@
 """Inodes known to the guest's kernel: node number to file at home.
 
-Owns: one O_PATH descriptor per node, the kernel's lookup counts, and the cap on descriptors. When the cap is reached
-the descriptors of nodes that have not been used lately are closed; such a node is opened again by its parent
-and name and must then be the same inode, else ESTALE. A node whose name no longer leads to it keeps its
-descriptor. The process must have /proc/self/fd as working directory: "17" is then the path of descriptor 17.
+Owns: one O_PATH descriptor per node in use, the kernel's lookup counts, and the cap on descriptors. At the cap
+the descriptors of nodes that have not been used lately are closed; such a node is opened again by its parent and
+name and must then be the same inode, else ESTALE. A node whose name no longer leads to it keeps its descriptor.
+The process must have /proc/self/fd as working directory: "17" is then the path of descriptor 17.
 """
 
 from __future__ import annotations
@@ -20,6 +20,9 @@ MAX_NODES: Final = 2_000_000
 """Inodes one guest kernel may hold; beyond it lookups fail with ENFILE."""
 FD_MARGIN: Final = 128
 """Descriptors of the process's limit that stay free for one request's needs."""
+MAX_DEPTH: Final = 4096
+"""Directories in each other that are opened again one after the other; a path has fewer."""
+_DOTS: Final = (b".", b"..")
 _DIRECTORY: Final = 0o040000
 _PATH_FLAGS: Final = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -91,8 +94,43 @@ class NodeTable:
         return str(self.get(number).fd)
 
     def lookup(self, parent: Node, name: bytes) -> tuple[Node, os.stat_result]:
-        """Find `name` in `parent` and count one lookup of the kernel; raises OSError."""
-        return self._adopt(self._open_path(name, parent.fd), parent, name)
+        """Find `name` in `parent` and count one lookup of the kernel; raises OSError.
+
+        Only directories get a descriptor at once: they are what a process stands in when home renames them.
+        """
+        status = os.stat(name, dir_fd=parent.fd, follow_symlinks=False)
+        kind = status.st_mode & 0o170000
+        key = (status.st_dev, status.st_ino)
+        slot = (parent.id, name)
+        node = self._by_key.get(key)
+        if node is None or node.kind != kind:
+            if kind == _DIRECTORY or slot in self._closed_names:
+                return self._adopt(self._open_path(name, parent.fd), parent, name)
+            node = self._add(-1, key, kind, parent, name)
+            self._closed_names[slot] = node
+            parent.refs += 1
+            return node, status
+        node.refs += 1
+        if node is self.root or name in _DOTS:
+            return node, status
+        if node.fd >= 0:
+            node.parent = parent
+            node.name = name
+        elif slot not in self._closed_names:
+            self._move_closed(node, parent, name)
+        return node, status
+
+    def status(self, number: int) -> os.stat_result:
+        """Attributes of the node, without opening it for that; raises OSError."""
+        node = self._by_id.get(number)
+        if node is not None and node.fd < 0 and node.parent is not None and node.parent.fd >= 0:
+            try:
+                status = os.stat(node.name, dir_fd=node.parent.fd, follow_symlinks=False)
+            except FileNotFoundError as error:
+                raise OSError(errno.ESTALE, "the file has moved") from error
+            if (status.st_dev, status.st_ino) == node.key:
+                return status
+        return os.stat(self.get(number).fd)
 
     def adopt_open(self, fd: int, parent: Node, name: bytes) -> tuple[Node, os.stat_result]:
         """As lookup(), for a file that is open already as `fd`."""
@@ -160,33 +198,48 @@ class NodeTable:
         finally:
             self._making_room = False
 
+    def _add(self, fd: int, key: Key, kind: int, parent: Node | None, name: bytes) -> Node:
+        if len(self._by_id) >= self.max_nodes:
+            raise OSError(errno.ENFILE, "too many nodes")
+        node = Node(self._next, fd, key, kind, parent, name)
+        self._next += 1
+        self._by_id[node.id] = node
+        self._by_key[key] = node
+        return node
+
     def _adopt(self, fd: int, parent: Node, name: bytes) -> tuple[Node, os.stat_result]:
         try:
             status = os.stat(fd)
+            kind = status.st_mode & 0o170000
             key = (status.st_dev, status.st_ino)
             node = self._by_key.get(key)
-            if node is None and len(self._by_id) >= self.max_nodes:
-                raise OSError(errno.ENFILE, "too many nodes")
+            if node is None or node.kind != kind:
+                node = self._add(fd, key, kind, None if name in _DOTS else parent, name)
+                self._open[node.id] = node
+                return node, status
         except BaseException:
             os.close(fd)
             raise
-        if node is None:
-            kind = status.st_mode & 0o170000
-            node = Node(self._next, fd, key, kind, parent, name)
-            self._next += 1
-            self._by_id[node.id] = node
-            self._by_key[key] = node
-            self._open[node.id] = node
-            return node, status
+        node.refs += 1
         if node.fd >= 0:
             os.close(fd)
         else:
             self._opened(node, fd)
-        node.refs += 1
-        if node is not self.root:
+        if node is not self.root and name not in _DOTS:
             node.parent = parent
             node.name = name
         return node, status
+
+    def _move_closed(self, node: Node, parent: Node, name: bytes) -> None:
+        """The closed node was just seen under another name."""
+        before = node.parent
+        parent.refs += 1
+        if before is not None:
+            self._closed_names.pop((before.id, node.name), None)
+            self._unref(before, 1)
+        node.parent = parent
+        node.name = name
+        self._closed_names[parent.id, name] = node
 
     def _open_path(self, name: bytes, dir_fd: int) -> int:
         try:
@@ -222,6 +275,8 @@ class NodeTable:
         path = [node]
         while (parent := path[-1].parent) is not None and parent.fd < 0:
             path.append(parent)
+            if len(path) > MAX_DEPTH:
+                raise OSError(errno.ESTALE, "directories that contain each other")
         for item in reversed(path):
             above = item.parent
             if above is None:

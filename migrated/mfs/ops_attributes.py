@@ -37,7 +37,7 @@ def getattr_(session: Session, header: Header, body: memoryview) -> bytes:
         file = session.files.get(wish.fh)
         if file is not None:
             return session.attr_out(os.stat(file.fd))
-    return session.attr_out(os.stat(session.nodes.get(header.nodeid).fd))
+    return session.attr_out(session.nodes.status(header.nodeid))
 
 
 def setattr_(session: Session, header: Header, body: memoryview) -> bytes:

@@ -66,6 +66,8 @@ def pump(fuse_fd: int, stream: Stream, stop_fd: int | None = None, *, stall_s: f
     """
     try:
         os.set_blocking(fuse_fd, False)
+        if stream.family in (socket.AF_INET, socket.AF_INET6):
+            stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         stream.setblocking(False)
         machine = _Pump(fuse_fd, stream, stop_fd, stall_s)
         reason = machine.run()
@@ -83,6 +85,7 @@ class _Pump:
     def __init__(self, fuse_fd: int, stream: Stream, stop_fd: int | None, stall_s: float | None) -> None:
         self.fuse_fd = fuse_fd
         self.stream = stream
+        self.secure = isinstance(stream, ssl.SSLSocket)
         self.stop_fd = stop_fd
         self.stall_s = stall_s
         self.requests = self.replies = self.refused = 0
@@ -96,34 +99,37 @@ class _Pump:
 
     def run(self) -> PumpReason:
         poller = select.poll()
-        stream_fd = self.stream.fileno()
+        fuse_fd, stream_fd = self.fuse_fd, self.stream.fileno()
         if self.stop_fd is not None:
             poller.register(self.stop_fd, select.POLLIN)
-        masks = {self.fuse_fd: -1, stream_fd: -1}
-        readable = True
+        fuse_mask = stream_mask = -1
+        more = True
         try:
             while True:
-                room = len(self.out) - self.out_end >= MAX_REQUEST_BYTES
-                sending = self.out_end > self.out_start
-                wanted = {
-                    self.fuse_fd: select.POLLIN if room else 0,
-                    stream_fd: select.POLLIN
-                    | (select.POLLOUT if (sending and not self.send_wants_read) or self.recv_wants_write else 0),
-                }
-                for fd, mask in wanted.items():
-                    if masks[fd] != mask:
-                        poller.register(fd, mask)
-                        masks[fd] = mask
-                events = dict(poller.poll(0 if readable else self._wait_ms()))
-                if self.stop_fd is not None and self.stop_fd in events:
-                    return PumpReason.STOPPED
-                if events.get(self.fuse_fd):
-                    self._read_requests()
+                wanted = select.POLLIN if len(self.out) - self.out_end >= MAX_REQUEST_BYTES else 0
+                if wanted != fuse_mask:
+                    fuse_mask = wanted
+                    poller.register(fuse_fd, wanted)
+                wanted = select.POLLIN
+                if self.recv_wants_write or (self.out_end > self.out_start and not self.send_wants_read):
+                    wanted |= select.POLLOUT
+                if wanted != stream_mask:
+                    stream_mask = wanted
+                    poller.register(stream_fd, wanted)
+                events = poller.poll(0 if more else self._wait_ms())
+                heard = more
+                for fd, _ in events:
+                    if fd == fuse_fd:
+                        self._read_requests()
+                    elif fd == stream_fd:
+                        heard = True
+                    else:
+                        return PumpReason.STOPPED
                 if self.out_end > self.out_start:
                     self._send()
-                if readable or events.get(stream_fd):
-                    readable = self._receive()
-                elif not events:
+                if heard:
+                    more = self._receive()
+                else:
                     self._check_stall()
         except _Ended as end:
             return end.reason
@@ -154,9 +160,11 @@ class _Pump:
             self.out_end += count
             self.requests += 1
             if opcode not in UNANSWERED:
-                if self.due == 0:
-                    self.heard_at = time.monotonic()
                 self.due += 1
+                if self.due == 1:
+                    # Nobody else waits: most probably there is no second request, so save the look.
+                    self.heard_at = time.monotonic()
+                    return
 
     def _send(self) -> None:
         self.send_wants_read = False
@@ -169,7 +177,7 @@ class _Pump:
                 self.out_retry = 0
                 self.out_start += count
         except (BlockingIOError, ssl.SSLWantWriteError):
-            if not isinstance(self.stream, ssl.SSLSocket):
+            if not self.secure:
                 self.out_retry = 0
             return
         except ssl.SSLWantReadError:
@@ -196,6 +204,8 @@ class _Pump:
                 raise _Ended(PumpReason.HOME_GONE)
             self.in_end += count
             self._deliver()
+            if self.in_end == 0 and not (isinstance(self.stream, ssl.SSLSocket) and self.stream.pending()):
+                return False
         return True
 
     def _deliver(self) -> None:

@@ -160,6 +160,8 @@ def serve(stream: socket.socket | ssl.SSLSocket, view: View, options: ServerOpti
     _raise_fd_limit()
     root_fd, flush_matters = view.enter()
     stream.settimeout(None)
+    if stream.family in (socket.AF_INET, socket.AF_INET6):
+        stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     session = Session(root_fd, options, flush=flush_matters if options.flush is None else options.flush)
     try:
         with Heartbeat(stream, options.heartbeat_s) as heartbeat:
