@@ -95,6 +95,8 @@ class AwayLife:
         if channel is None or residence is None:
             return
         for forwarded in channel.receive():
+            if not self._shim.pending.passes(forwarded.signo, forwarded.code):
+                continue
             is_resize = forwarded.signo == signal.SIGWINCH and forwarded.code == _SI_KERNEL
             with contextlib.suppress(LinkLost):
                 if is_resize and self._shim.relays.terminal is not None:
@@ -191,16 +193,12 @@ class AwayLife:
         relay, residence = self._shim.relays.terminal, self._shim.residence
         if relay is None or residence is None or relay.source is None:
             return
-        try:
-            facts = read_facts(self._shim.pid)
-        except ProcessVanished:
-            return
-        foreground = facts.foreground_pgid == facts.pgid
+        foreground = self._shim.is_in_foreground()
         if foreground != self._shim.foreground:
             self._shim.foreground = foreground
             with contextlib.suppress(LinkLost):
                 residence.link.post(TerminalSet(foreground=foreground))
-            (relay.source.resume if foreground else relay.source.pause)()
+        (relay.source.resume if foreground else relay.source.pause)()
 
     def _state_of_original(self) -> str:
         try:

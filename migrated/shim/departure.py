@@ -17,9 +17,11 @@ from typing import Any
 
 from migrated.core.ledger import State
 from migrated.criu.dump import DumpRequest, run_dump
+from migrated.criu.images import pending_signals, signal_number
 from migrated.deputy.channel import DeputyChannel
 from migrated.deputy.freezer import Freezer
 from migrated.deputy.hollow import hollow
+from migrated.deputy.pending import PendingFilter
 from migrated.shim.conversation import Conversation
 from migrated.shim.fate import Fate, ask_fate
 from migrated.shim.guest_spec import jail_facts
@@ -116,7 +118,7 @@ async def _copy_and_commit(
     await progress({"phase": "restore"})
     await conversation.answer(AtGate, GATE_TIMEOUT_S)
     shim.step(State.READY)
-    shim.relays.attach(residence.link.post)
+    shim.relays.attach(residence.link.post, shim.is_in_foreground)
     shim.lease.answered(now())
     shim.record.epoch += 1
     shim.step(State.COMMITTED)
@@ -131,6 +133,8 @@ async def _copy_and_commit(
 
 def _hollow_original(shim: HomeState, freezer: Freezer) -> None:
     shim.hollow = hollow(shim.pid, freezer)
+    at_hollowing = zip(shim.hollow.pending, shim.hollow.pending_codes, strict=True)
+    shim.pending = PendingFilter(shim.signals_in_image, at_hollowing)
     shim.record.freezer = None
     shim.record.hollow = shim.hollow.to_json()
     shim.record.moves += 1
@@ -166,6 +170,7 @@ async def _dump(shim: HomeState, residence: Residence, freezer: Freezer, report:
                 f"The memory of process {shim.pid} did not reach the other node; it goes on at home.",
             )
         report.bytes += facts.rss_bytes
+        shim.signals_in_image = [signal_number(info) for info in pending_signals(str(images), shim.pid)]
         return _prepare(shim, read_images(images))
     finally:
         ours.close()

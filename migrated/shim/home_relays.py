@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from migrated.jail.kernel import pidfd_getfd
@@ -83,14 +84,16 @@ class HomeRelays:
             for relay in self.relays
         ]
 
-    def attach(self, post: Post) -> None:
-        """Begin to carry output; input waits for `resume_input`."""
+    def attach(self, post: Post, in_foreground: Callable[[], bool]) -> None:
+        """Begin to carry output; input waits for `resume_input`.  The terminal is read while `in_foreground`."""
         for relay in self.relays:
             if relay.outward:
                 relay.sink = Sink(relay.number, own_description(relay.fd, os.O_WRONLY), post)
-            if relay.inward:
-                kind = HomeTerminalSource if relay.is_terminal else Source
-                relay.source = kind(relay.number, own_description(relay.fd, os.O_RDONLY), post, paused=True)
+            if relay.is_terminal:
+                fd = own_description(relay.fd, os.O_RDONLY)
+                relay.source = HomeTerminalSource(relay.number, fd, post, in_foreground)
+            elif relay.inward:
+                relay.source = Source(relay.number, own_description(relay.fd, os.O_RDONLY), post, paused=True)
 
     def handle(self, message: AnyMessage) -> None:
         """Take a relay message of the guest; one about an unknown relay is ignored."""

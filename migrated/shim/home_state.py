@@ -15,10 +15,12 @@ from migrated.core.lease import HomeLease
 from migrated.core.ledger import State, advance
 from migrated.deputy.channel import DeputyChannel
 from migrated.deputy.hollow import Hollow
+from migrated.deputy.pending import PendingFilter
 from migrated.journal import Journal, Record
 from migrated.shim.children import Child
 from migrated.shim.home_relays import HomeRelays
 from migrated.shim.link import Link
+from migrated.survey.facts import ProcessVanished, read_facts
 from migrated.survey.survey import Survey
 from omprotocol.certificates import Identity
 
@@ -82,6 +84,8 @@ class HomeState:
     relays: HomeRelays = field(default_factory=HomeRelays)
     residence: Residence | None = None
     lease: HomeLease = field(default_factory=lambda: HomeLease(answered_at_s=now()))
+    signals_in_image: list[int] = field(default_factory=list)
+    pending: PendingFilter = field(default_factory=lambda: PendingFilter(()))
     body_stopped: bool = False
     foreground: bool = False
     ran_at_guest: bool = False
@@ -102,6 +106,14 @@ class HomeState:
     def work_dir(self) -> Path:
         """Our directory for this process, on a tmpfs."""
         return Path(self.spec.run_dir) / "away" / str(self.pid)
+
+    def is_in_foreground(self) -> bool:
+        """Whether the original's group is the foreground group of its terminal now."""
+        try:
+            facts = read_facts(self.pid)
+        except ProcessVanished:
+            return False
+        return facts.foreground_pgid == facts.pgid
 
     def step(self, wanted: State) -> None:
         """Take one step of the commit protocol and make it durable.  Raises IllegalStep, OSError."""

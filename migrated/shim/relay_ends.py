@@ -216,7 +216,21 @@ class Sink:
 
 
 class HomeTerminalSource(Source):
-    """The home terminal: an empty read is a Ctrl-D, after which the terminal goes on."""
+    """The home terminal: an empty read is a Ctrl-D, after which the terminal goes on.
+
+    What is typed belongs to the foreground group, so `in_foreground` is asked before every read; it pauses
+    itself when the answer is no.
+    """
+
+    def __init__(self, relay: int, fd: int, post: Post, in_foreground: Callable[[], bool]) -> None:
+        self._in_foreground = in_foreground
+        super().__init__(relay, fd, post, terminal=True, paused=True)
+
+    def _readable(self) -> None:
+        if self._in_foreground():
+            super()._readable()
+        else:
+            self.pause()
 
     def _at_end(self) -> None:
         if _hung_up(self.fd):

@@ -62,6 +62,8 @@ def answer(word: str) -> str:
         import subprocess
 
         return subprocess.run(rest.split(), capture_output=True, text=True).stdout.strip()
+    if command == "size":
+        return repr(tuple(os.get_terminal_size(0)))
     if command == "exit":
         sys.exit(int(rest))
     return f"unknown {word}"
