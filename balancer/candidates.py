@@ -88,5 +88,5 @@ def pair_reason(process: ProcessFacts, peer: PeerFacts, nodes: int, limits: Limi
     if not fits(process.rss_bytes, peer.mem_free, peer.mem_total):
         return "too little memory free"
     if not emergency and not may_return(process, peer.node, nodes, limits):
-        return f"came from there {process.left_previous_s:.0f} s ago"
+        return "was there a moment ago"
     return ""

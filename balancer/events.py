@@ -33,11 +33,12 @@ class ProcessSample(msgspec.Struct, gc=False):
 
 
 class AwaySample(msgspec.Struct, frozen=True, gc=False):
-    """One of our own processes that runs elsewhere: its CPU time as its host reports it."""
+    """One of our own processes that runs elsewhere: run time and run delay there, as the guest shim reports them."""
 
     pid: int
     node: int
     cpu_s: float
+    run_delay_s: float
 
 
 class Tick(msgspec.Struct, frozen=True, gc=False):
@@ -103,6 +104,7 @@ class GuestArrived(msgspec.Struct, frozen=True, gc=False):
     ask_id: int = 0
     cpu_s: float = 0.0  # its CPU time so far, on the standard processor
     age_s: float = 0.0  # since it started, anywhere
+    left: tuple[tuple[int, float], ...] = ()  # nodes it left before, and how long ago; `StartMove.left` carries it
 
 
 class MoveEnded(msgspec.Struct, frozen=True, gc=False):
@@ -187,6 +189,7 @@ class StartMove(msgspec.Struct, frozen=True, gc=False):
     ask_id: int
     why: str
     step: str
+    left: tuple[tuple[int, float], ...] = ()
 
 
 class HoldProcess(msgspec.Struct, frozen=True, gc=False):

@@ -28,6 +28,7 @@ class OwnFacts(msgspec.Struct, frozen=True, gc=False):
     lstay: bool = False  # local processes stay, guests may go
     draining: bool = False  # everything must leave
     moving_out: bool = False  # a move is under way already
+    steady_s: float = 0.0  # for how long the load has not been lower than now
 
 
 class PeerFacts(msgspec.Struct, frozen=True, gc=False):
@@ -62,7 +63,7 @@ class ProcessFacts(msgspec.Struct, frozen=True, gc=False):
     io_calls_per_s: float = 0.0  # system calls that have to be served at home
     io_bytes_per_s: float = 0.0
     previous_node: int = 0  # where it came from, 0 = never moved
-    left_previous_s: float = 0.0  # how long ago
+    left: tuple[tuple[int, float], ...] = ()  # nodes it left lately, and how long ago
     locked: bool = False
     exempt: str = ""  # why the balancer leaves it alone: "system service", "reads its terminal", ...
     vetoes: tuple[str, ...] = ()  # the `cantmove` reasons
@@ -77,18 +78,20 @@ class Limits(msgspec.Struct, frozen=True, gc=False):
     hysteresis: float = (
         0.3  # processes per CPU the target has to be better by, besides the one that moves (MOSIX's 130 %)
     )
-    kappa: float = 1.0  # gain needed, in costs of moving
+    kappa: float = 10.0  # gain needed, in costs of moving; by simulation, docs/BALANCING.md
     min_gain: float = 1e-9
     near_best: float = 0.05  # targets within this share of the best are equally good
     near_best_floor: float = 0.01
     stale_s: float = 30.0  # older entries are not used
     tries: int = 3  # targets asked for a lease in one decision
+    place_tries: int = 6  # the same for a new program
     residence_s: float = 1.0
     residence_costs: float = 2.0
     no_return_s: float = 10.0
     no_return_large_s: float = 31.0  # with many nodes another one is as good
     large_cluster: int = 16
     least_life_s: float = 1.0  # expected remaining CPU time of the youngest
+    horizon_s: float = 0.0  # an imbalance is expected to last as long as it has lasted, and at least this long
     rtt_s: float = 0.0005
     home_bytes_per_s: float = 80e6
     hold_s: float = 30.0

@@ -12,9 +12,11 @@ from balancer.decay import CPUJOB, IOJOB
 from balancer.facts import Limits, OwnFacts, PeerFacts, ProcessFacts
 
 
-def remaining_s(process: ProcessFacts, limits: Limits) -> float:
-    """Expected remaining CPU time on the standard processor."""
-    return max(limits.least_life_s, process.cpu_s)
+def lasting_s(process: ProcessFacts, own: OwnFacts, limits: Limits) -> float:
+    """For how long a move would bring its gain: the process's expected remaining CPU time, but no longer than
+    the imbalance is expected to last. That, too, is as long as it has lasted, and a few seconds in any case.
+    """
+    return min(max(limits.horizon_s, own.steady_s), max(limits.least_life_s, process.cpu_s))
 
 
 def relief(own: OwnFacts, process: ProcessFacts, nodes: int) -> float:

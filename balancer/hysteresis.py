@@ -17,10 +17,11 @@ def residence_left_s(process: ProcessFacts, cost_s: float, limits: Limits) -> fl
 
 
 def may_return(process: ProcessFacts, target: int, nodes: int, limits: Limits) -> bool:
-    """False while the process would go straight back; with many nodes the bar is longer, for another one is
-    as good.
+    """False while the process would go back where it was lately.
+
+    With many nodes the bar is longer, for another one is as good.
     """
-    if target != process.previous_node:
+    if not process.left:
         return True
     bar = limits.no_return_large_s if nodes >= limits.large_cluster else limits.no_return_s
-    return process.left_previous_s >= bar
+    return all(node != target or ago_s >= bar for node, ago_s in process.left)

@@ -49,6 +49,7 @@ from balancer.promises import PromiseWatch
 from balancer.ring import DecisionRing
 from balancer.settings import Settings
 from balancer.speed import relative_speed
+from balancer.steadiness import Steadiness
 from balancer.trust import TrustBook
 from balancer.vector import BLOCK, DRAINING, LSTAY, QUIET, STAY, URGENT, LoadEntry, stamp
 
@@ -76,6 +77,7 @@ class BalancerCore:
         self.leases = LeaseBook()
         self.placing = PlacingDesk(self)
         self.filters = node_load.LoadFilters()
+        self.steadiness = Steadiness()
         self.efficiency = 1.0
         self.move_cost = migration_cost.MoveCost()
         self.ring = DecisionRing()
@@ -141,6 +143,7 @@ class BalancerCore:
             settings.lstay,
             settings.draining,
             self.outgoing is not None,
+            self.steadiness.lasted_s(now),
         )
         return View(
             own,
@@ -177,6 +180,7 @@ class BalancerCore:
         self.placing.tick(now)
         self.leases.expire(now)
         running = table.load() + event.other_load
+        self.steadiness.observe(running, now)
         self.filters = node_load.step(self.filters, running, self._arrivals, elapsed)
         self.efficiency = utilisability.step(self.efficiency, event.memory_stall)
         self._left = 0.0
@@ -291,7 +295,8 @@ class BalancerCore:
 
     def _start(self, out: Outgoing, node: int) -> list[Command]:
         out.moving_to = node
-        return [StartMove(out.process.pid, node, out.ask_id, out.move.why, out.move.step)]
+        process = out.process
+        return [StartMove(process.pid, node, out.ask_id, out.move.why, out.move.step, process.left)]
 
     def _release_held(self, now: float) -> list[Command]:
         commands: list[Command] = []
@@ -341,7 +346,7 @@ class BalancerCore:
     def _lease_asked(self, event: LeaseAsked, now: float) -> list[Command]:
         ask = event.ask
         promised = self.leases.reserved_load()
-        load = self.load() if event.load_now is None else event.load_now + promised + self.placing.starting
+        load = self.load() if event.load_now is None else event.load_now + promised
         mem_free = self.mem_free()
         if event.mem_free_now is not None:
             mem_free = event.mem_free_now - self.leases.reserved_bytes()
@@ -375,7 +380,7 @@ class BalancerCore:
     def _guest_arrived(self, event: GuestArrived, now: float) -> list[Command]:
         self.leases.release(event.came_from, event.ask_id)
         self._arrivals += 1
-        self.processes.arrive(event.pid, event.home, event.came_from, event.cpu_s, event.age_s, 1.0, now)
+        self.processes.arrive(event, 1.0, now)
         return []
 
     def _move_ended(self, event: MoveEnded, now: float) -> list[Command]:
@@ -393,8 +398,8 @@ class BalancerCore:
         tracked = self.processes.leave(event.pid)
         if tracked is not None:
             self._left += tracked.demand
-            if tracked.home == self.node:
-                self.promises.sent(event.pid, event.node, tracked.demand)
+        if ours and self.policy.asks_first and self.load() > self.settings.cpus:
+            commands += self._decide(now)
         return commands
 
     def _settings_changed(self, event: SettingsChanged, now: float) -> list[Command]:

@@ -20,7 +20,7 @@ MARGIN = 0.1  # share of the local slowdown by which another node has to be bett
 def place(
     view: View, rss_bytes: float, allowed: frozenset[int] | None, draw: Draw, trace: Trace | None = None
 ) -> tuple[int, ...]:
-    """Nodes to ask, best first, at most `limits.tries`; empty when the program had best start here."""
+    """Nodes to ask, best first, at most `limits.place_tries`; empty when the program had best start here."""
     own = view.own
     here = share(own.load + 1, own.speed, own.cpus) * slowdown(own.mem_used + rss_bytes, own.mem_total)
     if allowed is not None and own.node not in allowed:
@@ -45,8 +45,8 @@ def place(
         return ()
     best = min(offers)[0]
     near = [node for there, node in offers if there <= best * (1 + view.limits.near_best) + view.limits.near_best_floor]
-    chosen = draw.sample(near, view.limits.tries)
-    if len(chosen) < view.limits.tries:
+    chosen = draw.sample(near, view.limits.place_tries)
+    if len(chosen) < view.limits.place_tries:
         rest = sorted((there, node) for there, node in offers if node not in set(near))
-        chosen += [node for _, node in rest[: view.limits.tries - len(chosen)]]
+        chosen += [node for _, node in rest[: view.limits.place_tries - len(chosen)]]
     return tuple(chosen)

@@ -7,13 +7,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from balancer.decay import DecayRates, Statistics, rate_of
-from balancer.events import ProcessSample
+from balancer.events import GuestArrived, ProcessSample
 from balancer.facts import ProcessFacts
 
 DEMAND_KEEP = 5 / 8  # openMosix's filter of a process's load, once a second
 ARRIVAL_GRACE_S = 3.0  # an arrival may be missing from samples that were read before it came
 YOUNG_S = 0.2  # younger than this, a process is taken to want a whole CPU
 MAX_TRACKED = 65536
+LEFT_KEPT = 7
+LEFT_KEPT_S = 60.0
 
 
 class Tracked:
@@ -31,6 +33,7 @@ class Tracked:
         "home",
         "io_bytes",
         "io_calls",
+        "left",
         "local_cpu_s",
         "may_hold_at",
         "pid",
@@ -45,6 +48,7 @@ class Tracked:
         self.home = home
         self.arrived_at = now
         self.came_from = 0
+        self.left: tuple[tuple[int, float], ...] = ()  # nodes it left, and when
         self.base_cpu_s = 0.0
         self.base_age_s = 0.0
         self.cpu_s = 0.0
@@ -111,7 +115,7 @@ class Tracked:
             statistics.io_calls / wall_s,
             statistics.io_bytes / wall_s,
             self.came_from,
-            here_s,
+            tuple([(node, now - at) for node, at in self.left]) if self.left else (),
             sample.locked,
             sample.exempt,
             sample.vetoes,
@@ -135,14 +139,15 @@ class ProcessTable:
         """Memory of the suspended ones."""
         return sum(t.sample.rss_bytes for t in self.tracked.values() if t.held_until and t.sample is not None)
 
-    def arrive(
-        self, pid: int, home: int, came_from: int, cpu_s: float, age_s: float, demand: float, now: float
-    ) -> None:
+    def arrive(self, guest: GuestArrived, demand: float, now: float) -> None:
         """A process came here; it counts as load at once."""
-        tracked = Tracked(pid, home, now)
-        tracked.came_from = came_from
+        pid, cpu_s = guest.pid, guest.cpu_s
+        tracked = Tracked(pid, guest.home, now)
+        tracked.came_from = guest.came_from
+        before = [(node, now - ago_s) for node, ago_s in guest.left if ago_s < LEFT_KEPT_S and node != guest.came_from]
+        tracked.left = (*before[-LEFT_KEPT:], (guest.came_from, now))
         tracked.base_cpu_s = tracked.cpu_s = tracked.considered_cpu_s = cpu_s
-        tracked.base_age_s = age_s
+        tracked.base_age_s = guest.age_s
         tracked.demand = demand
         self.tracked[pid] = tracked
 

@@ -15,17 +15,20 @@ if TYPE_CHECKING:
     from balancer.node import BalancerCore
 
 MAX_WATCHED = 65536
-BUSY = 0.9  # only processes that want the CPU nearly always tell anything
+BUSY = 0.5  # a process that wants the CPU less than this tells nothing
 
 
 class _Watched:
-    __slots__ = ("cpu_s", "demand", "node", "since")
+    __slots__ = ("cpu_s", "delay_s", "demand", "node", "since")
 
-    def __init__(self, node: int, demand: float) -> None:
-        self.node = node
-        self.demand = demand
-        self.cpu_s = 0.0
-        self.since: float | None = None
+    def __init__(self, sample: AwaySample, now: float) -> None:
+        self.node = sample.node
+        self.demand = 1.0  # until it is measured
+        self.restart(sample, now)
+
+    def restart(self, sample: AwaySample, now: float) -> None:
+        """Measure from here on."""
+        self.since, self.cpu_s, self.delay_s = now, sample.cpu_s, sample.run_delay_s
 
 
 class PromiseWatch:
@@ -34,37 +37,32 @@ class PromiseWatch:
     def __init__(self) -> None:
         self._watched: dict[int, _Watched] = {}
 
-    def sent(self, pid: int, node: int, demand: float) -> None:
-        """A process left for a node."""
-        if len(self._watched) < MAX_WATCHED:
-            self._watched[pid] = _Watched(node, demand)
-
     def observe(self, away: tuple[AwaySample, ...], core: BalancerCore, now: float) -> None:
         """Compare what the processes away have got with what their hosts say, and set the floors."""
         floors: dict[int, float] = {}
-        present: set[int] = set()
-        for sample in away:
-            present.add(sample.pid)
-            watched = self._watched.get(sample.pid)
-            if watched is None or watched.node != sample.node:
-                if len(self._watched) >= MAX_WATCHED:
-                    continue
-                watched = self._watched[sample.pid] = _Watched(sample.node, watched.demand if watched else 0.0)
+        before, self._watched = self._watched, {}
+        for sample in away[:MAX_WATCHED]:
+            watched = before.get(sample.pid)
+            if watched is None or watched.node != sample.node or sample.cpu_s < watched.cpu_s:
+                watched = _Watched(sample, now)
+            elif now - watched.since >= PROGRESS_S:
+                self._judge(watched, sample, core, now)
+            self._watched[sample.pid] = watched
             floors[sample.node] = floors.get(sample.node, 0.0) + watched.demand
-            if watched.since is None or sample.cpu_s < watched.cpu_s:
-                watched.since, watched.cpu_s = now, sample.cpu_s
-                continue
-            elapsed = now - watched.since
-            if elapsed < PROGRESS_S:
-                continue
-            known = core.gossip.table.get(sample.node)
-            if known is not None and watched.demand >= BUSY and not core.trust.reason(sample.node, now):
-                entry = known[0]
-                promised = min(1.0, entry.cpus / max(entry.load, 1.0, entry.cpus))
-                reason = broken_promise(sample.cpu_s - watched.cpu_s, elapsed, promised)
-                if reason:
-                    core.trust.strike(sample.node, reason, now)
-            watched.since, watched.cpu_s = now, sample.cpu_s
         core.peers.floors = floors
-        if len(self._watched) > len(present):
-            self._watched = {pid: w for pid, w in self._watched.items() if pid in present or w.since is None}
+
+    @staticmethod
+    def _judge(watched: _Watched, sample: AwaySample, core: BalancerCore, now: float) -> None:
+        elapsed = now - watched.since
+        gained = sample.cpu_s - watched.cpu_s
+        wanted = gained + max(0.0, sample.run_delay_s - watched.delay_s)
+        watched.demand = min(1.0, wanted / elapsed)
+        watched.restart(sample, now)
+        known = core.gossip.table.get(sample.node)
+        if known is None or watched.demand < BUSY:
+            return
+        entry = known[0]
+        promised = min(1.0, entry.cpus / max(entry.load, 1.0))
+        reason = broken_promise(gained, wanted, promised)
+        if reason:
+            core.trust.strike(sample.node, reason, now)

@@ -14,7 +14,7 @@ LONGEST_S = 600.0
 FLAP_WINDOW_S = 60.0
 FLAPS = 3  # returns within the window that make a node flapping
 PROGRESS_SHARE = 0.4  # of the promised CPU that a process must get
-PROGRESS_S = 5.0  # over at least this long
+PROGRESS_S = 3.0  # over at least this long
 MAX_NODES = 4096
 
 
@@ -68,12 +68,12 @@ class TrustBook:
         return record.reason if record is not None and record.until > now else ""
 
 
-def broken_promise(cpu_gained_s: float, elapsed_s: float, promised_share: float) -> str:
-    """Why a process's progress on a node contradicts the node's entry; empty when it does not, or it is too
-    early.
+def broken_promise(cpu_gained_s: float, wanted_s: float, promised_share: float) -> str:
+    """Why a process's progress on a node contradicts the node's entry; empty when it does not.
 
-    `promised_share` is the CPU (0..1 of one) the entry led us to expect.
+    It gained `cpu_gained_s` while it wanted to run for `wanted_s`; the entry led us to expect a share of
+    `promised_share` (0..1).
     """
-    if elapsed_s < PROGRESS_S or cpu_gained_s >= PROGRESS_SHARE * promised_share * elapsed_s:
+    if wanted_s <= 0 or cpu_gained_s >= PROGRESS_SHARE * promised_share * wanted_s:
         return ""
-    return f"promised {100 * promised_share:.0f} % of a CPU and gave {100 * cpu_gained_s / elapsed_s:.0f} %"
+    return f"promised {100 * promised_share:.0f} % of a CPU and gave {100 * cpu_gained_s / wanted_s:.0f} %"

@@ -21,7 +21,7 @@ def usher(view: View, trace: Trace | None = None) -> Choice | None:
     own = view.own
     short = shortage_bytes(own.mem_used, own.mem_total)
     if short <= 0:
-        return None
+        return _move_held(view)
     if trace is not None:
         trace.note("memory", "bytes too many in use here", value=short)
     limits = view.limits
@@ -44,7 +44,24 @@ def usher(view: View, trace: Trace | None = None) -> Choice | None:
             return Move(process.pid, tuple(fitting[: limits.tries]), why, "memory")
         if trace is not None:
             trace.note("memory", "no node has room for it", pid=process.pid, value=process.rss_bytes)
-    return _hold(view, short)
+    return _move_held(view) or _hold(view, short)
+
+
+def _move_held(view: View) -> Move | None:
+    """A process that waits here for memory goes where there is room; it stands still anyway."""
+    limits = view.limits
+    for process in view.processes:
+        if not process.held or process.exempt or process.vetoes or process.locked:
+            continue
+        fitting = [
+            (-peer.mem_free, peer.node)
+            for peer in view.peers
+            if not peer_reason(peer, limits) and not pair_reason(process, peer, view.nodes, limits, emergency=True)
+        ]
+        if fitting:
+            targets = tuple(node for _, node in sorted(fitting)[: limits.tries])
+            return Move(process.pid, targets, "it waits here for memory and fits elsewhere", "memory")
+    return None
 
 
 def _hold(view: View, short: float) -> Hold | None:

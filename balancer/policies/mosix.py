@@ -13,7 +13,7 @@ from balancer.draw import Draw
 from balancer.facts import Move, ProcessFacts, Stay, View
 from balancer.gossip import OPENMOSIX_PLAN
 from balancer.load import effective_load
-from balancer.memory import USABLE
+from balancer.memory import shortage_bytes
 from balancer.speed import STANDARD_SPEED
 from balancer.trace import Trace
 
@@ -31,7 +31,7 @@ class MosixPolicy:
 
     name = "mosix"
     asks_first = False
-    ushers = True
+    ushers = False
     compares = False
     plan = OPENMOSIX_PLAN
 
@@ -40,10 +40,10 @@ class MosixPolicy:
         mine = effective_load(own.local_load, _units(own.speed), own.cpus)
         peers = [peer for peer in view.peers if not peer_reason(peer, view.limits) and peer.mem_free > 0]
         rated = [(effective_load(peer.exported_load, _units(peer.speed), peer.cpus), peer) for peer in peers]
-        short = own.mem_used > USABLE * own.mem_total
+        short = shortage_bytes(own.mem_used, own.mem_total)
         if not short and not any(load < mine for load, _ in rated):
             return Stay("no node is known to be less loaded")
-        process = self._pick(view, trace)
+        process = self._pick_for_memory(view, short) if short else self._pick(view, trace)
         if process is None:
             return Stay("no process has run for a second since it was last considered")
         here_s = _HUGE if short else self._time_s(process, own.node, mine, own.speed, mine)
@@ -81,6 +81,27 @@ class MosixPolicy:
             if best is None or (age_s, process.demand) > (min(best.considered_cpu_s, AGE_CAP_S), best.demand):
                 best = process
         return best
+
+    @staticmethod
+    def _pick_for_memory(view: View, short: float) -> ProcessFacts | None:
+        """The process whose size fits the shortage best."""
+        own = view.own
+        best: tuple[float, int, ProcessFacts] | None = None
+        for process in view.processes:
+            if process.exempt or process.vetoes or process.locked or process.held:
+                continue
+            if process.here_s < MIN_AGE_S or (own.lstay and process.home == own.node):
+                continue
+            share = process.rss_bytes / short
+            if share < 1:
+                score = 1280 * share
+            elif share <= 2:
+                score = 2560 - 1280 * (share - 1)
+            else:
+                score = 1280 / (share - 1)
+            if best is None or (score, process.pid) > best[:2]:
+                best = (score, process.pid, process)
+        return best[2] if best is not None else None
 
     @staticmethod
     def _time_s(process: ProcessFacts, node: int, load: float, own_speed: float, home_load: float) -> float:

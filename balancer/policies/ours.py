@@ -12,7 +12,7 @@ from balancer.candidates import pair_reason, peer_reason, process_reason
 from balancer.cost import share
 from balancer.draw import Draw
 from balancer.facts import Move, PeerFacts, ProcessFacts, Stay, View
-from balancer.gain import away_loss, burden, cpu_weight, relief, remaining_s
+from balancer.gain import away_loss, burden, cpu_weight, lasting_s, relief
 from balancer.gossip import GossipPlan
 from balancer.memory import slowdown
 from balancer.placement import place
@@ -90,9 +90,8 @@ class OursPolicy:
             if trace is not None:
                 trace.note("process", reason, pid=process.pid)
             return None
-        left_s = remaining_s(process, limits)
+        left_s = lasting_s(process, own, limits)
         saved = relief(own, process, view.nodes)
-        crowd = max(1.0, own.load / own.cpus)
         weight = cpu_weight(process)
         rated: list[tuple[float, int]] = []
         best_gain = 0.0
@@ -106,12 +105,12 @@ class OursPolicy:
             loss = away_loss(process, own.node, peer.node, limits)
             rate = weight * (saved - added) - loss
             gain = rate * left_s
-            pays = rate > limits.min_gain and gain > limits.kappa * cost_s * crowd
+            pays = rate > limits.min_gain and gain > limits.kappa * cost_s
             if trace is not None:
                 trace.note(
                     "pair",
                     f"{saved:.2f} saved here, {added:.2f} added there, {loss:.3f} lost to calls home,"
-                    f" for {left_s:.1f} s against {limits.kappa * cost_s * crowd:.2f} s of moving:"
+                    f" for {left_s:.1f} s against {limits.kappa * cost_s:.2f} s of moving:"
                     f" {'pays' if pays else 'does not pay'}",
                     pid=process.pid,
                     node=peer.node,
