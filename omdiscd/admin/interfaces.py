@@ -106,6 +106,9 @@ class ClusterView(Protocol):
     def nodes(self) -> Sequence[tuple[int, str]]:
         """All configured nodes with their primary addresses, this one included, by number."""
 
+    def address_of(self, node: int) -> str | None:
+        """The primary address of a configured node, None for one that is not; quick however many there are."""
+
     def is_up(self, node: int) -> bool:
         """Whether the node is believed to be alive."""
 

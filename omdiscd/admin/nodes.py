@@ -116,7 +116,7 @@ class NodeQueries:
             raise MosixError("improper-value", "Error: Improper node number", EXIT_USAGE)
         if node in (0, self._cluster.own_node):
             return self.own()
-        if all(number != node for number, _ in self._cluster.nodes()):
+        if self._cluster.address_of(node) is None:
             raise not_configured(node)
         async with self._asking.setdefault(node, asyncio.Lock()):
             return await self._remembered_or_asked(node)
@@ -124,18 +124,29 @@ class NodeQueries:
     async def table(self) -> list[dict[str, Any]]:
         """Every configured node: number, address, up, and its facts in shown units where it answers."""
         yardstick = self._settings().sspeed
+        known = await self.known_facts()
+        rows: list[dict[str, Any]] = []
+        for node, address in self._cluster.nodes():
+            facts = known.get(node)
+            row: dict[str, Any] = {"node": node, "address": address, "up": False, "status": CONFIGURED}
+            if facts is not None:
+                row |= asdict(facts) | {"up": True, "load": shown_load(facts.load, yardstick)}
+            rows.append(row)
+        return rows
 
-        async def row(node: int, address: str) -> dict[str, Any]:
-            plain: dict[str, Any] = {"node": node, "address": address, "up": False, "status": CONFIGURED}
-            if node != self._cluster.own_node and not self._cluster.is_up(node):
-                return plain
+    async def known_facts(self) -> dict[int, NodeFacts]:
+        """Facts of all nodes that are up and answer."""
+        own = self._cluster.own_node
+        up = [node for node, _ in self._cluster.nodes() if node == own or self._cluster.is_up(node)]
+
+        async def ask(node: int) -> NodeFacts | None:
             try:
-                facts = await self.facts(node)
+                return await self.facts(node)
             except MosixError:
-                return plain
-            return plain | asdict(facts) | {"up": True, "load": shown_load(facts.load, yardstick)}
+                return None
 
-        return list(await asyncio.gather(*(row(node, address) for node, address in self._cluster.nodes())))
+        answers = await asyncio.gather(*map(ask, up))
+        return {node: facts for node, facts in zip(up, answers, strict=True) if facts is not None}
 
     async def shown(self, node: int) -> dict[str, int]:
         """Facts of one node with the load in units of this node's yardstick."""

@@ -175,7 +175,7 @@ class AdminService:
         return self._tasks.create_task(owned(), name="admin move")
 
     def _check_destination(self, to: Destination) -> None:
-        if isinstance(to, int) and all(node != to for node, _ in self.cluster.nodes()):
+        if isinstance(to, int) and self.cluster.address_of(to) is None:
             raise not_configured(to)
 
     def _accept(self, change: admin.Change, name: str) -> bool:

@@ -65,7 +65,7 @@ class AdminVerbs:
             cluster = self._service.cluster
             if node in (0, cluster.own_node):
                 return await action(args, caller.progress)
-            if all(number != node for number, _ in cluster.nodes()):
+            if cluster.address_of(node) is None:
                 raise not_configured(node)
             passed_on = {key: value for key, value in args.items() if key != "node"}
             try:
@@ -121,10 +121,10 @@ class AdminVerbs:
             node = whole(args, "node", 0) or cluster.own_node
             if not node:
                 raise MosixError("not-configured", "openMosix is not configured: this node has no number yet.")
-            for number, address in cluster.nodes():
-                if number == node:
-                    return {"node": number, "address": address}
-            raise not_configured(node)
+            known = cluster.address_of(node)
+            if known is None:
+                raise not_configured(node)
+            return {"node": node, "address": known}
         try:
             wanted = IPv4Address(str(args["address"]))
         except AddressValueError:

@@ -132,9 +132,8 @@ class Answers:
                 raise OSError(errno.ENOTDIR, "not a directory")
             opened.names = [(".", _DT_DIR), ("..", _DT_DIR)]
             for name in directory.names(visitor):
-                entry = directory.entry(name, visitor)
-                if entry is not None:
-                    opened.names.append((name, _DT_REG if isinstance(entry, File) else _DT_DIR))
+                is_file = not directory.has_only_directories and isinstance(directory.entry(name, visitor), File)
+                opened.names.append((name, _DT_REG if is_file else _DT_DIR))
         listed = bytearray()
         for position in range(wanted.offset, len(opened.names)):
             name, kind = opened.names[position]

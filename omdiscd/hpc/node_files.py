@@ -6,7 +6,6 @@ Owns their files and texts (openmosix.md 4.3, 4.4). Other nodes are asked, with 
 
 from __future__ import annotations
 
-import asyncio
 import struct
 from dataclasses import asdict
 
@@ -36,7 +35,7 @@ def nodes_directory(service: AdminService) -> Numbered:
     def make(node: int) -> Fixed:
         return Fixed({name: _node_file(service, node, name) for name in NODE_FILES})
 
-    return Numbered(numbers, lambda node: node in numbers(), make)
+    return Numbered(numbers, lambda node: service.cluster.address_of(node) is not None, make)
 
 
 def _node_file(service: AdminService, node: int, name: str) -> File:
@@ -77,16 +76,8 @@ def _array_file(service: AdminService, fact: str) -> File:
 
 
 async def _all_facts(service: AdminService) -> dict[int, NodeFacts | None]:
-    async def ask(node: int) -> NodeFacts | None:
-        if node != service.cluster.own_node and not service.cluster.is_up(node):
-            return None
-        try:
-            return await service.nodes.facts(node)
-        except MosixError:
-            return None
-
-    numbers = [node for node, _ in service.cluster.nodes()]
-    return dict(zip(numbers, await asyncio.gather(*map(ask, numbers)), strict=True))
+    known = await service.nodes.known_facts()
+    return {node: known.get(node) for node, _ in service.cluster.nodes()}
 
 
 def _value(service: AdminService, facts: NodeFacts, name: str) -> int:

@@ -53,6 +53,8 @@ class Directory:
 
     full_mode = stat.S_IFDIR | 0o555
     uid = 0
+    has_only_directories = False
+    """Then a listing need not build every entry to know what it is."""
 
     def names(self, visitor: Visitor) -> Iterable[str]:
         """Names in it now."""
@@ -85,11 +87,13 @@ class Numbered(Directory):
     `self_name` is one more name, not listed, that stands for the visitor's own PID.
     """
 
+    has_only_directories = True
+
     def __init__(
         self,
         numbers: Callable[[], Iterable[int]],
         exists: Callable[[int], bool],
-        make: Callable[[int], Entry],
+        make: Callable[[int], Directory],
         self_name: str = "",
     ) -> None:
         self._numbers = numbers

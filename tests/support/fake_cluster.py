@@ -26,6 +26,9 @@ class FakeCluster:
     def nodes(self) -> Sequence[tuple[int, str]]:
         return [(node, f"10.77.0.{node}") for node in sorted({self.own_node, *self.others} - {0})]
 
+    def address_of(self, node: int) -> str | None:
+        return f"10.77.0.{node}" if node and node in (self.own_node, *self.others) else None
+
     def is_up(self, node: int) -> bool:
         return node == self.own_node or self.others.get(node) is not None
 
