@@ -98,3 +98,19 @@ def test_nodes_answer_for_themselves(home: Node, cluster: Cluster) -> None:
         assert said(home, "mosmon", "--once").splitlines()[-1].startswith("[Total 3]")
     finally:
         said(cluster.nodes[2], "sh", "-c", f"cat {HPC}/nodes/1/speed > {HPC}/admin/speed")
+
+
+def test_a_killed_daemon_leaves_no_dead_tree_behind(home: Node, cluster: Cluster) -> None:
+    with start(home, PYTHON, "/tmp/answers.py", user="om") as process:
+        migrate(home, process, 3, "om")
+        home.kill_daemon()
+        assert home.run(["ls", HPC], check=False).returncode != 0
+        assert home.run(["mosctl", "status"], check=False).returncode == 6
+        home.start_daemon()
+        home.wait_for(lambda: home.run(["ls", HPC], check=False).returncode == 0, "the new tree")
+        home.wait_for(lambda: where(home, process.pid) == "3", "the process known as away")
+        mounts = said(home, "cat", "/proc/self/mounts").splitlines()
+        assert sum(line.split()[1] == HPC for line in mounts) == 1
+        home.wait_for(lambda: said(home, "mosctl", "isup", "3") == "yes", "node 3 known again")
+        said(home, "migrate", str(process.pid), "home", user="om")
+        assert ask(process, "check") == "ok"
