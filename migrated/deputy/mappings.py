@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 
 from migrated.deputy.error import ProcessGone
+from migrated.deputy.own_view import read_own_text
 from migrated.deputy.x86 import TASK_TOP
 
 SPECIAL = frozenset({"[vdso]", "[vvar]", "[vvar_vclock]", "[vsyscall]", "[uprobes]"})
@@ -50,7 +51,7 @@ class Mapping(msgspec.Struct, frozen=True, array_like=True):
 
 def read_mappings(pid: int) -> list[Mapping]:
     """All mappings below the end of the user half, in address order."""
-    return parse_mappings(read_text(pid, "maps"))
+    return parse_mappings(read_own_text(pid, "maps"))
 
 
 def parse_mappings(text: str) -> list[Mapping]:

@@ -11,6 +11,7 @@ import stat
 from migrated.deputy.body_state import OpenFile
 from migrated.deputy.error import ProcessGone
 from migrated.deputy.mappings import read_text
+from migrated.deputy.own_view import read_own_links
 from migrated.deputy.ptrace import own_call
 
 _SYS_KCMP = 312
@@ -44,11 +45,11 @@ def read_open_files(pid: int) -> list[OpenFile]:
         numbers = sorted(int(name) for name in os.listdir(f"/proc/{pid}/fd"))
     except (FileNotFoundError, ProcessLookupError) as error:
         raise ProcessGone(pid) from error
+    links = read_own_links(pid, [f"fd/{fd}" for fd in numbers])
     found: list[OpenFile] = []
-    for fd in numbers:
-        path = f"/proc/{pid}/fd/{fd}"
+    for fd, link in zip(numbers, links, strict=True):
         try:
-            link, mode = os.readlink(path), os.stat(path)
+            mode = os.stat(f"/proc/{pid}/fd/{fd}")
         except FileNotFoundError as error:
             raise ProcessGone(pid) from error
         info = read_text(pid, f"fdinfo/{fd}")

@@ -19,6 +19,7 @@ from migrated.deputy.freezer import Freezer
 from migrated.deputy.held import release_all, seize_all
 from migrated.deputy.mappings import Mapping, read_mappings, read_stat, read_status, read_timers
 from migrated.deputy.open_files import read_limits, read_open_files
+from migrated.deputy.own_view import read_own_links
 from migrated.deputy.ptrace import Tracee
 from migrated.deputy.rseq import leave_critical_section
 from migrated.deputy.x86 import PAGE_BYTES, WORD, Call
@@ -129,7 +130,7 @@ class BodySnapshot:
             timers=timers,
             pending=main.pending(shared=True),
             files=read_open_files(self.pid),
-            cwd=os.readlink(f"/proc/{self.pid}/cwd"),
+            cwd=read_own_links(self.pid, ["cwd"])[0],
             umask=int(status["Umask"], 8),
             limits=read_limits(self.pid),
             dumpable=dumpable,
