@@ -151,7 +151,7 @@ def parser() -> CommandParser:
 
 
 def _mosctl(arguments: Sequence[str]) -> int:
-    options = parser().parse_args(_without_dashed_words(arguments))
+    options = parser().parse_intermixed_args(_without_dashed_words(arguments))
     name = options.command.lower()
     subcommand = SUBCOMMANDS.get(ALIASES.get(name, name))
     if subcommand is None:

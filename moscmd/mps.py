@@ -14,6 +14,7 @@ from typing import Any
 
 from moscmd.command import VERSION, print_json, run
 from moscmd.process_places import Place, Places, ask_places
+from moscmd.process_use import use_of, with_true_use
 from omprotocol.errors import EXIT_USAGE, MosixError
 
 EXIT_NO_PS = 127
@@ -78,8 +79,14 @@ def with_column(text: str, places: Places) -> str:
     for line in lines[1:]:
         fields = line.split(None, max(pid_field, after) + 1)
         pid = fields[pid_field] if len(fields) > pid_field else ""
-        shown = str(places.node(int(pid))) if pid.isdecimal() else ""
-        out.append(_insert(line, column, after, shown))
+        if not pid.isdecimal():
+            out.append(_insert(line, column, after, ""))
+            continue
+        shown = _insert(line, column, after, str(places.node(int(pid))))
+        place = places.of(int(pid))
+        if place.cpu_s is not None or place.rss_bytes is not None:
+            shown = with_true_use(shown, out[0].split(), use_of(place, int(pid)))
+        out.append(shown)
     return "\n".join(out) + "\n"
 
 

@@ -32,17 +32,20 @@ def parser_of(command: str) -> argparse.ArgumentParser:
     module, arguments = COMMANDS[command]
     main = importlib.import_module(module).main
     original = argparse.ArgumentParser.parse_args
+    intermixed = argparse.ArgumentParser.parse_intermixed_args
 
     def take(self: argparse.ArgumentParser, *_args: Any, **_named: Any) -> argparse.Namespace:
         raise _Caught(self)
 
     argparse.ArgumentParser.parse_args = take  # type: ignore[method-assign, assignment]
+    argparse.ArgumentParser.parse_intermixed_args = take  # type: ignore[method-assign, assignment]
     try:
         main(arguments)
     except _Caught as caught:
         return caught.parser
     finally:
         argparse.ArgumentParser.parse_args = original  # type: ignore[method-assign]
+        argparse.ArgumentParser.parse_intermixed_args = intermixed  # type: ignore[method-assign]
     raise LookupError(f"{command} does not parse its arguments")
 
 

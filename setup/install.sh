@@ -73,6 +73,7 @@ install_all() {
     for script in openmosix omdiscd; do
         if [ -f "$root/init.d/$script" ]; then install_file 755 "$root/init.d/$script" "/etc/init.d/$script"; fi
     done
+    install_file 644 "$root/packaging/profile.d-openmosix.sh" /etc/profile.d/openmosix.sh
     for file in "$root"/packaging/completions/bash/*; do
         install_file 644 "$file" "$prefix/share/bash-completion/completions/$(basename "$file")"
     done

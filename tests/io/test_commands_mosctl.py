@@ -176,6 +176,8 @@ async def test_json(bench: CommandBench) -> None:
         said = await bench.say(mosctl.main, "--json", *words.split())
         answer = json.loads(said.out)
         assert (said.status, answer["version"]) == (0, 1)
+    for words in ("getload 2 --json", "getload --json 2", "setdecay 1 --json 3 2", "block --node 1 --json"):
+        assert json.loads((await bench.say(mosctl.main, *words.split())).out)["version"] == 1
     said = await bench.say(mosctl.main, "--json", "getload", "3")
     assert json.loads(said.out)["data"]["code"] == "no-response"
 

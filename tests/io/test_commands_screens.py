@@ -32,6 +32,11 @@ async def test_mps_shows_where_processes_are(bench: CommandBench) -> None:
     said = await bench.say(mps.main, "-p", str(os.getpid()))
     assert said.out.splitlines()[0].split()[:3] == ["PID", "TTY", "N#"]
     assert said.out.splitlines()[1].split()[2] == "3"
+    bench.migration.uses = {os.getpid(): Usage(cpu_s=3723.0, rss_bytes=64 << 20)}
+    said = await bench.say(mps.main, "u", "-p", str(os.getpid()))
+    titles, fields = (line.split() for line in said.out.splitlines())
+    assert fields[titles.index("RSS")] == "65536"
+    assert fields[titles.index("TIME")] == "62:03"
     bench.migration.reasons = {os.getpid(): ["clone_vm", "mem_lock"]}
     said = await bench.say(mps.main, "--ominfo", "-p", str(os.getpid()))
     assert said.out.splitlines()[0].split() == ["USER", "COMMAND", "PID", "NODE", "NMIGS", "LOCK", "CANTMOVE"]

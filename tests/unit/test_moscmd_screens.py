@@ -14,6 +14,7 @@ from moscmd.mps import with_column
 from moscmd.mtop_text import HEADER, Choice, chosen, row_text
 from moscmd.process_places import Place, Places
 from moscmd.process_table import Process
+from moscmd.process_use import with_true_use
 
 
 def node(number: int, load: int = 100, up: bool = True) -> dict[str, Any]:
@@ -111,6 +112,18 @@ PLACES = Places({7: Place(3, 2), 4194303: Place(65535)})
 )
 def test_the_column_of_mps(text: str, shown: str) -> None:
     assert with_column(text, PLACES) == shown
+
+
+def test_mps_shows_what_a_process_away_uses() -> None:
+    titles = ["USER", "PID", "%CPU", "%MEM", "VSZ", "RSS", "TTY", "N#", "STAT", "START", "TIME", "COMMAND"]
+    line = "om           7  0.0  0.0   2920    52 ?            3 S    07:20   0:00 sleep 0.0 52"
+    use = {"TIME": "01:02:03", "%CPU": "99.5", "RSS": "65536", "%MEM": "12.5"}
+    shown = "om           7 99.5 12.5   2920 65536 ?            3 S    07:20  62:03 sleep 0.0 52"
+    assert with_true_use(line, titles, use) == shown
+    assert with_true_use("      7 ?            3 00:00:00 sleep", ["PID", "TTY", "N#", "TIME", "CMD"], use) == (
+        "      7 ?            3 01:02:03 sleep"
+    )
+    assert with_true_use(line, titles, {}) == line
 
 
 @settings(derandomize=True, deadline=None)
