@@ -1,0 +1,3 @@
+"""The version of the view, shown in its about box."""
+
+VERSION = "0.1.0"
