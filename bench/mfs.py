@@ -238,6 +238,7 @@ def sshfs(base: Path) -> Iterator[Path]:
         "LogLevel=ERROR",
         "allow_other",
         "default_permissions",
+        "follow_symlinks",
     ]
     words = ["sshfs", "root@127.0.0.1:/", str(away)]
     subprocess.run([*words, *[word for option in options for word in ("-o", option)]], check=True)

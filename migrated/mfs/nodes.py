@@ -70,11 +70,6 @@ class NodeTable:
         return len(self._by_id)
 
     @property
-    def open_fds(self) -> int:
-        """O_PATH descriptors held, the root's included."""
-        return len(self._open) + 1
-
-    @property
     def crowded(self) -> bool:
         """True when a request that would open many nodes should open no more."""
         return len(self._open) >= self.max_fds

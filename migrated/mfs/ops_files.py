@@ -64,13 +64,13 @@ def _home_flags(session: Session, flags: int) -> int:
     return flags
 
 
-def _opened(session: Session, fd: int, node: Node, flags: int) -> bytes:
+def _opened(session: Session, fd: int) -> bytes:
     try:
         handle = session.new_handle()
     except OSError:
         os.close(fd)
         raise
-    session.files[handle] = OpenFile(fd, node, bool(flags & os.O_APPEND))
+    session.files[handle] = OpenFile(fd)
     return OPEN_OUT.pack(handle, OpenReply.KEEP_CACHE if session.options.keep_cache else 0, 0)
 
 
@@ -89,7 +89,7 @@ def open_(session: Session, header: Header, body: memoryview) -> bytes:
         fd = session.open_retrying(path, flags | os.O_APPEND)
     if wish.open_flags & OPEN_KILL_SUIDGID and wish.flags & os.O_TRUNC:
         kill_suidgid(session, fd)
-    return _opened(session, fd, node, wish.flags)
+    return _opened(session, fd)
 
 
 def create(session: Session, header: Header, body: memoryview) -> bytes:
@@ -99,7 +99,7 @@ def create(session: Session, header: Header, body: memoryview) -> bytes:
     session.create_as(header, wish.umask)
     flags = _home_flags(session, wish.flags) | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
     fd = session.open_retrying(name, flags | wish.flags & os.O_EXCL, wish.mode & 0o7777, parent.fd)
-    return _created(session, fd, parent, name, wish.flags)
+    return _created(session, fd, parent, name)
 
 
 def tmpfile(session: Session, header: Header, body: memoryview) -> bytes:
@@ -108,10 +108,10 @@ def tmpfile(session: Session, header: Header, body: memoryview) -> bytes:
     session.create_as(header, wish.umask)
     flags = _home_flags(session, wish.flags) | os.O_TMPFILE | wish.flags & os.O_EXCL
     fd = session.open_retrying(str(parent.fd), flags, wish.mode & 0o7777)
-    return _created(session, fd, parent, b"", wish.flags)
+    return _created(session, fd, parent, b"")
 
 
-def _created(session: Session, fd: int, parent: Node, name: bytes, flags: int) -> bytes:
+def _created(session: Session, fd: int, parent: Node, name: bytes) -> bytes:
     try:
         node, status = session.nodes.adopt_open(fd, parent, name)
         if node.kind != REGULAR:
@@ -121,7 +121,7 @@ def _created(session: Session, fd: int, parent: Node, name: bytes, flags: int) -
         os.close(fd)
         raise
     try:
-        return session.entry(node, status) + _opened(session, fd, node, flags)
+        return session.entry(node, status) + _opened(session, fd)
     except OSError:
         session.nodes.forget(node.id, 1)
         raise

@@ -11,11 +11,20 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterable
+from typing import Final
 
-from migrated.mfs.pump import STALL_S, Stream, pump
+from migrated.mfs.pump import STALL_S, PumpReason, Stream, pump
 from migrated.mfs.server import serve
 from migrated.mfs.session import ServerOptions
 from migrated.mfs.view import View
+
+_STATUS: Final = {
+    PumpReason.UNMOUNTED: 0,
+    PumpReason.HOME_GONE: 10,
+    PumpReason.STALLED: 11,
+    PumpReason.STOPPED: 12,
+    PumpReason.BROKEN: 13,
+}
 
 
 def fork_server(stream: Stream, view: View, options: ServerOptions | None = None) -> int:
@@ -23,20 +32,30 @@ def fork_server(stream: Stream, view: View, options: ServerOptions | None = None
 
     The caller must close its own copy of `stream`. Raises OSError when there is no process to be had.
     """
-    return _fork([stream.fileno()], lambda: serve(stream, view, options))
+
+    def work() -> int:
+        serve(stream, view, options)
+        return 0
+
+    return _fork([stream.fileno()], work)
 
 
 def fork_pump(fuse_fd: int, stream: Stream, stop_fd: int | None = None, *, stall_s: float | None = STALL_S) -> int:
-    """pump() in a child process; its pid. Exit status 0 in every case but a defect.
+    """pump() in a child process; its pid. Its exit status tells the reason, see pump_reason().
 
     The caller must close its own copies of `fuse_fd` and `stream`: the guest's processes are freed only when the
     last copy of `fuse_fd` is closed. Killing the child (also with SIGKILL) frees them too.
     """
     keep = [fuse_fd, stream.fileno()] + ([stop_fd] if stop_fd is not None else [])
-    return _fork(keep, lambda: pump(fuse_fd, stream, stop_fd, stall_s=stall_s))
+    return _fork(keep, lambda: _STATUS[pump(fuse_fd, stream, stop_fd, stall_s=stall_s).reason])
 
 
-def _fork(keep: Iterable[int], work: Callable[[], object]) -> int:
+def pump_reason(exit_status: int) -> PumpReason | None:
+    """Why a child of fork_pump() ended; None when it was killed (a negative status) or had a defect."""
+    return next((reason for reason, status in _STATUS.items() if status == exit_status), None)
+
+
+def _fork(keep: Iterable[int], work: Callable[[], int]) -> int:
     sys.stderr.flush()
     pid = os.fork()
     if pid:
@@ -46,8 +65,7 @@ def _fork(keep: Iterable[int], work: Callable[[], object]) -> int:
         _close_others({0, 1, 2, *keep})
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        work()
-        status = 0
+        status = work()
     except BaseException:
         traceback.print_exc()
     finally:

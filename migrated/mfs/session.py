@@ -62,12 +62,10 @@ class ServerOptions:
 class OpenFile:
     """An open regular file of the guest."""
 
-    __slots__ = ("append", "fd", "node")
+    __slots__ = ("fd",)
 
-    def __init__(self, fd: int, node: Node, append: bool) -> None:
+    def __init__(self, fd: int) -> None:
         self.fd = fd
-        self.node = node
-        self.append = append
 
 
 class OpenDirectory:

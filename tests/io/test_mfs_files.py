@@ -6,6 +6,7 @@ import shutil
 import socket
 import sqlite3
 import stat
+import struct
 import subprocess
 from pathlib import Path
 
@@ -210,6 +211,28 @@ def test_rights_are_those_of_the_user_at_home(tmp_path: Path) -> None:
             with pytest.raises(PermissionError):
                 (AWAY / "secret").read_bytes()
             assert (HOME / "own").stat().st_gid == USER
+
+    in_lab(tmp_path, work)
+
+
+def test_access_control_lists_count(tmp_path: Path) -> None:
+    def entry(tag: int, rights: int, who: int = 0xFFFFFFFF) -> bytes:
+        return struct.pack("<HHI", tag, rights, who)
+
+    def work() -> None:
+        acl = struct.pack("<I", 2) + entry(1, 6) + entry(2, 4, USER) + entry(4, 0) + entry(16, 4) + entry(32, 0)
+        (HOME / "shared").write_text("for one user")
+        (HOME / "shared").chmod(0o600)
+        try:
+            os.setxattr(HOME / "shared", "system.posix_acl_access", acl)
+        except OSError as error:
+            if error.errno != errno.EOPNOTSUPP:
+                raise
+            return
+        with mounted(user=USER):
+            as_user(USER, lambda: (AWAY / "shared").read_text())
+            with pytest.raises(AssertionError, match="Permission denied"):
+                as_user(USER, lambda: (AWAY / "shared").write_text("no"))
 
     in_lab(tmp_path, work)
 

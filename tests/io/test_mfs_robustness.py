@@ -6,6 +6,7 @@ import random
 import signal
 import socket
 import stat
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from migrated.mfs.fuse_constants import Opcode
 from migrated.mfs.fuse_structs import Header, WireError
 from migrated.mfs.fuse_wire import notification, reply, request
 from migrated.mfs.mount import detach, detach_stale, mount_fuse, open_device
+from migrated.mfs.processes import pump_reason
 from migrated.mfs.pump import PumpReason, pump
 from migrated.mfs.server import Connection
 from migrated.mfs.session import ServerOptions, Session
@@ -44,7 +46,8 @@ def waiting_reader(path: Path) -> Iterator[int]:
 
 def is_waiting(pid: int) -> bool:
     """Whether the process waits for an answer of a FUSE server."""
-    return "request_wait_answer" in Path(f"/proc/{pid}/wchan").read_text()
+    where = Path(f"/proc/{pid}/wchan").read_text()
+    return where == "0" or "request_wait_answer" in where
 
 
 def test_killed_server_gives_errors_not_hanging_processes(tmp_path: Path) -> None:
@@ -54,7 +57,7 @@ def test_killed_server_gives_errors_not_hanging_processes(tmp_path: Path) -> Non
         assert (AWAY / "file").read_text() == "x"
         os.kill(lab.server_pid, signal.SIGKILL)
         assert wait_for(lab.server_pid) == -signal.SIGKILL
-        assert wait_for(lab.pump_pid) == 0
+        assert pump_reason(wait_for(lab.pump_pid)) is PumpReason.HOME_GONE
         with pytest.raises(OSError, match="not connected"):
             os.stat(AWAY / "other")
         assert detach_stale(AWAY) == 1
@@ -67,10 +70,9 @@ def test_hung_server_is_given_up_after_the_deadline(tmp_path: Path) -> None:
     def work() -> None:
         (HOME / "file").write_text("x")
         lab = Lab(stall_s=0.3)
-        os.stat(AWAY)
         os.kill(lab.server_pid, signal.SIGSTOP)
         with waiting_reader(AWAY / "file") as reader:
-            assert wait_for(lab.pump_pid) == 0
+            assert pump_reason(wait_for(lab.pump_pid)) is PumpReason.STALLED
             assert wait_for(reader) > 0
         os.kill(lab.server_pid, signal.SIGCONT)
         assert wait_for(lab.server_pid) == 0
@@ -97,19 +99,63 @@ def test_killing_the_pump_frees_who_waits_for_a_hung_home(tmp_path: Path) -> Non
     in_lab(tmp_path, work)
 
 
-def test_idle_connection_is_no_stalled_one(tmp_path: Path) -> None:
-    def work() -> None:
-        with mounted(stall_s=0.2):
-            os.stat(AWAY)
-            probe, other = socket.socketpair()
-            probe.settimeout(0.7)
-            with pytest.raises(TimeoutError):
-                probe.recv(1)
-            probe.close()
-            other.close()
-            (AWAY / "after").write_text("x")
+@pytest.mark.parametrize(
+    ("opcode", "reason"), [(Opcode.LOOKUP, PumpReason.STALLED), (Opcode.FORGET, PumpReason.HOME_GONE)]
+)
+def test_only_an_answer_that_is_due_can_be_late(opcode: Opcode, reason: PumpReason) -> None:
+    kernel, fuse_fd = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    home, guest = socket.socketpair()
+    message = request(opcode, 5, 1, b"name\0\0\0\0")
+    kernel.send(message)
 
-    in_lab(tmp_path, work)
+    def at_home() -> None:
+        home.settimeout(40)
+        assert home.recv(len(message), socket.MSG_WAITALL) == message
+        home.settimeout(0.4)
+        with contextlib.suppress(TimeoutError):
+            home.recv(1)
+        if reason is PumpReason.HOME_GONE:
+            home.shutdown(socket.SHUT_RDWR)
+
+    thread = threading.Thread(target=at_home)
+    thread.start()
+    end = pump(fuse_fd.detach(), guest, stall_s=0.05)
+    thread.join()
+    assert end.reason is reason
+    assert (end.requests, end.replies) == (1, 0)
+    for item in (kernel, home, guest):
+        item.close()
+
+
+def test_replies_pass_whole_and_unsolicited_messages_do_not() -> None:
+    kernel, fuse_fd = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    home, guest = socket.socketpair()
+    kernel.send(request(Opcode.READ, 5, 1, bytes(40)))
+    kernel.send(request(Opcode.READ, 6, 1, bytes(40)))
+    answers = [reply(5, b"x" * 100_000), notification(2, bytes(24)), reply(6, b"")]
+
+    def at_home() -> None:
+        data = b"".join(answers)
+        for start in range(0, len(data), 33_333):
+            home.sendall(data[start : start + 33_333])
+
+    def at_kernel() -> None:
+        kernel.settimeout(40)
+        found.append(kernel.recv(1 << 20))
+        found.append(kernel.recv(1 << 20))
+        home.shutdown(socket.SHUT_RDWR)
+
+    found: list[bytes] = []
+    threads = [threading.Thread(target=at_home), threading.Thread(target=at_kernel)]
+    for thread in threads:
+        thread.start()
+    end = pump(fuse_fd.detach(), guest)
+    for thread in threads:
+        thread.join()
+    assert found == [answers[0], answers[2]]
+    assert (end.reason, end.requests, end.replies) == (PumpReason.HOME_GONE, 2, 2)
+    for item in (kernel, home, guest):
+        item.close()
 
 
 @pytest.mark.parametrize(
