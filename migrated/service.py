@@ -98,7 +98,7 @@ class MigrationService:
 
     def away(self) -> list[Away]:
         """Processes of this node that run elsewhere, by PID."""
-        return [entry for _, entry in sorted(self._away.items()) if entry.node]
+        return [entry for _, entry in sorted(self._away.items()) if entry.node not in (0, self._node.number)]
 
     def guests(self) -> list[Guest]:
         """Processes of other nodes that run here."""
@@ -123,9 +123,11 @@ class MigrationService:
         going_home = to == self._node.number
         if going_home and pid not in self._away:
             return {"pid": pid, "origin": to, "target": to, "already": True}
+        address = self._node.address if going_home else self._node.address_of(to)
+        destination = Destination(node=to, address=address, port=self._node.peer_port)
         if going_home:
-            return await self._ask_shim(pid, facts, {"op": "home"}, progress, self._node.number)
-        destination = Destination(node=to, address=self._node.address_of(to), port=self._node.peer_port)
+            request = {"op": "home", "destination": msgspec.to_builtins(destination)}
+            return await self._ask_shim(pid, facts, request, progress, to)
         if pid not in self._away:
             found = survey(pid)
             if found.reasons:
@@ -211,7 +213,7 @@ class MigrationService:
         report = await self._request(pid, request, progress)
         key = (pid, facts.start_ticks)
         self._moves[key] = self._moves.get(key, 0) + 1
-        if to == self._node.number:
+        if report["in_place"] and to == self._node.number:
             self._away.pop(pid, None)
         else:
             self._away[pid] = Away(

@@ -168,7 +168,8 @@ class AwayLife:
         )
         await self._shim.relays.written(_LAST_OUTPUT_S)
         self._shim.step(State.DEAD)
-        residence.file_server.kill()
+        if residence.file_server is not None:
+            residence.file_server.kill()
         self._shim.relays.close()
         channel.die(signal.SIGKILL)
         await self._wait_for_original()

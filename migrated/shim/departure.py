@@ -185,8 +185,9 @@ def _prepare(shim: HomeState, images: dict[str, bytes]) -> Prepare:
     if shim.relays.terminal is not None:
         terminal = read_state(shim.relays.terminal.fd)
         shim.foreground = facts.foreground_pgid == facts.pgid
+    shim.controls_terminal = _is_controlling(shim)
     return Prepare(
-        jail=jail_facts(shim.survey, ctty=_is_controlling(shim), foreground=shim.foreground),
+        jail=jail_facts(shim.survey, ctty=shim.controls_terminal, foreground=shim.foreground),
         images=images,
         relays=shim.relays.specs(),
         tracked={str(entry.fd): entry.fd for entry in shim.survey.files},

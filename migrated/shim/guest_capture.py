@@ -5,10 +5,8 @@ The body is held by ptrace from `take` until `release` (it goes on here) or `kil
 
 from __future__ import annotations
 
-import contextlib
-from pathlib import Path
-
 from migrated.deputy.snapshot import BodySnapshot, encode_state
+from migrated.shim.guest_departing import offsets_of
 from migrated.shim.link import Link
 from migrated.shim.messages import Captured, Pages, PagesEnd
 
@@ -33,7 +31,7 @@ class GuestCapture:
         return Captured(
             state=encode_state(self._snapshot.state),
             unread=unread,
-            offsets=self._offsets(),
+            offsets=offsets_of(self._host_pid),
             links=links,
         )
 
@@ -55,10 +53,3 @@ class GuestCapture:
         if self._snapshot is not None:
             self._snapshot.release(kill=True)
             self._snapshot = None
-
-    def _offsets(self) -> dict[str, int]:
-        offsets: dict[str, int] = {}
-        for entry in Path(f"/proc/{self._host_pid}/fdinfo").iterdir():
-            with contextlib.suppress(OSError, ValueError, IndexError):
-                offsets[entry.name] = int(entry.read_text().split("pos:")[1].split()[0])
-        return offsets

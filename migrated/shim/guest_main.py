@@ -102,7 +102,7 @@ async def _serve(
         files.end()
         pages.kill()
         return
-    await GuestShim(spec, directory, link, files, pages).run()
+    await GuestShim(spec, identity, directory, link, files, pages).run()
 
 
 async def _accept_home(spec: GuestSpec, identity: Identity, hello: Hello, listener: socket.socket) -> Link | None:
@@ -129,7 +129,7 @@ async def _accept_home(spec: GuestSpec, identity: Identity, hello: Hello, listen
 
 
 def _receive_pages(spec: GuestSpec, identity: Identity, hello: Hello, listener: socket.socket, directory: Path) -> int:
-    stream = answer(listener, identity, spec.home, hello, PAGES_TIMEOUT_S)
+    stream = answer(listener, identity, spec.pages_from, hello, PAGES_TIMEOUT_S)
     ours, theirs = socket.socketpair()
     server = start_page_server(str(directory / "images"), theirs.fileno())
     theirs.close()

@@ -22,6 +22,7 @@ from migrated.jail.jail import Jail
 from migrated.known import write_guest
 from migrated.shim.children import Child
 from migrated.shim.guest_capture import GuestCapture
+from migrated.shim.guest_departing import Departing, companions
 from migrated.shim.guest_files import Files
 from migrated.shim.guest_relays import GuestRelays
 from migrated.shim.guest_spec import GuestSpec, jail_spec
@@ -48,6 +49,7 @@ from migrated.shim.messages import (
     Refuse,
     Resume,
     Running,
+    SendOn,
     Signal,
     Taken,
     TerminalSet,
@@ -55,12 +57,14 @@ from migrated.shim.messages import (
     WantPages,
 )
 from migrated.shim.terminal import home_state, read_state
+from omprotocol.certificates import Identity
 from omprotocol.errors import MosixError
 
 _log = logging.getLogger(__name__)
 PREPARE_TIMEOUT_S = 180.0
 PAGES_TIMEOUT_S = 120.0
 GATE_TIMEOUT_S = 30.0
+_ABOUT_DUMPS = ("dumped", "dump-failed", "refused-op")
 _PREPARING = ("init", "ready")
 _FAREWELL_S = 3.0
 _HOLD_TIMEOUT_S = 10.0
@@ -72,8 +76,11 @@ _CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
 class GuestShim:
     """The life of one guest on this node."""
 
-    def __init__(self, spec: GuestSpec, directory: Path, link: Link, files: Files, pages: Child) -> None:
+    def __init__(
+        self, spec: GuestSpec, identity: Identity, directory: Path, link: Link, files: Files, pages: Child
+    ) -> None:
         self._spec = spec
+        self._identity = identity
         self._directory = directory
         self._link = link
         self._files = files
@@ -85,6 +92,8 @@ class GuestShim:
         self._held = False
         self._body = 0
         self._captured: GuestCapture | None = None
+        self._departing: Departing | None = None
+        self._dumps: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         self._last_modes: list[int] = []
         self._events: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         self.ran = False
@@ -217,7 +226,8 @@ class GuestShim:
     def _let_go(self) -> None:
         if self._held and self._jail is not None:
             self._held = False
-            self._jail.thaw()
+            if self._departing is None:
+                self._jail.thaw()
 
     def _report_usage(self) -> None:
         with contextlib.suppress(OSError, ValueError, MosixError):
@@ -234,10 +244,11 @@ class GuestShim:
                 if error.code != "timeout":
                     asyncio.get_running_loop().remove_reader(self._jail.fileno())
                     self._events.put_nowait({"ev": "gone", "message": error.message})
+                    self._dumps.put_nowait({"ev": "gone", "message": error.message})
                 break
             for fd in fds:
                 os.close(fd)
-            self._events.put_nowait(event)
+            (self._dumps if event["ev"] in _ABOUT_DUMPS else self._events).put_nowait(event)
         if self._jail.mounted:
             self._files.mounted()
 
@@ -287,6 +298,8 @@ class GuestShim:
                 await self._capture()
             case WantPages() if self._captured is not None:
                 await self._captured.send_pages(self._link)
+            case SendOn():
+                await self._send_on(message)
             case Resume():
                 self._release()
             case Finish() | Refuse():
@@ -318,9 +331,26 @@ class GuestShim:
             await self._link.send(Failed(why=f"The body of process {self._spec.pid} cannot be captured: {error}"))
             return
         self._relays.drain_output()
-        await self._link.send(self._captured.message(self._relays.take_unread(), self._relays.links))
+        captured = self._captured.message(self._relays.take_unread(), self._relays.links)
+        captured.companions = len(companions(self._body))
+        await self._link.send(captured)
+
+    async def _send_on(self, order: SendOn) -> None:
+        assert self._jail is not None
+        departing = Departing(self._jail, self._spec, self._relays, self._directory, self._dumps)
+        try:
+            answer = await departing.send(order, self._identity, self._body)
+        except (MosixError, OSError, TimeoutError) as error:
+            departing.undo()
+            await self._link.send(Failed(why=f"Process {self._spec.pid} could not be sent on: {error}"))
+            return
+        self._departing = departing
+        await self._link.send(answer)
 
     def _release(self) -> None:
+        if self._departing is not None:
+            self._departing.undo()
+            self._departing = None
         if self._captured is not None:
             self._relays.give_back(self._captured.unread)
             self._captured.release()

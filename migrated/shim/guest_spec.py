@@ -25,6 +25,7 @@ class GuestSpec(msgspec.Struct):
     node: int
     address: str
     root: str
+    pages_from: int
     uid: int
     pid: int
     command: str

@@ -22,7 +22,8 @@ from migrated.shim.away_life import AwayLife
 from migrated.shim.conversation import Conversation
 from migrated.shim.departure import depart
 from migrated.shim.home_state import Destination, HomeState, MoveReport, Residence
-from migrated.shim.homecoming import Fed, come_home, feed
+from migrated.shim.homecoming import Fed, NotInPlace, come_home, feed
+from migrated.shim.onward import move_on
 from migrated.shim.residence import clear_directory, close_residence
 from omprotocol.errors import MosixError
 
@@ -119,10 +120,10 @@ class HomeShim:
         if self._busy.locked():
             raise MosixError("busy", "Process was already sent elsewhere.", 255)
         async with self._busy:
+            destination = msgspec.convert(request["destination"], Destination)
             if request.get("op") == "home":
-                return await self._home(progress)
+                return await self._home(destination, progress)
             if request.get("op") == "move":
-                destination = msgspec.convert(request["destination"], Destination)
                 return await self._move(destination, progress)
         raise MosixError("bad-request", "The shim knows no such request.")
 
@@ -133,19 +134,38 @@ class HomeShim:
         self._look_after()
         return _as_dict(report)
 
-    async def _move_on(self, destination: Destination, progress: Any) -> dict[str, Any]:
-        raise MosixError("busy", "Process is away; bring it home first.", 255)
-
-    async def _home(self, progress: Any) -> dict[str, Any]:
-        if self._shim.state is not State.AWAY or self._conversation is None:
-            raise MosixError("at-home", f"Process {self._shim.pid} is at home already.", 255)
+    async def _move_on(self, destination: Destination, progress: Any, root: str = "mfs") -> dict[str, Any]:
+        old = self._away_conversation()
         await self._leave_alone()
         try:
-            report, self._fed = await come_home(self._shim, self._conversation, progress)
+            report = await move_on(self._shim, destination, old, self._converse, progress, root=root)
+        except BaseException:
+            self._conversation = old
+            self._look_after()
+            raise
+        self._look_after()
+        return _as_dict(report)
+
+    async def _home(self, here: Destination, progress: Any) -> dict[str, Any]:
+        conversation = self._away_conversation()
+        await self._leave_alone()
+        try:
+            report, self._fed = await come_home(self._shim, conversation, progress)
+        except NotInPlace as reasons:
+            self._look_after()
+            if self._shim.record.node == here.node:
+                raise
+            _log.info("home.behind_the_deputy", extra={"pid": self._shim.pid, "why": reasons.message})
+            return await self._move_on(here, progress, root="local")
         except BaseException:
             self._look_after()
             raise
         return _as_dict(report)
+
+    def _away_conversation(self) -> Conversation:
+        if self._shim.state is not State.AWAY or self._conversation is None:
+            raise MosixError("at-home", f"Process {self._shim.pid} is at home already.", 255)
+        return self._conversation
 
     def _converse(self, residence: Residence) -> Conversation:
         assert self._tasks is not None

@@ -65,7 +65,7 @@ class Residence:
     migration_id: str
     token: str
     link: Link
-    file_server: Child
+    file_server: Child | None
     pages_port: int
     files_port: int
 
@@ -88,6 +88,7 @@ class HomeState:
     pending: PendingFilter = field(default_factory=lambda: PendingFilter(()))
     body_stopped: bool = False
     foreground: bool = False
+    controls_terminal: bool = False
     ran_at_guest: bool = False
     cpu_s: float = 0.0
     rss_bytes: int = 0

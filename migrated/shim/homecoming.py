@@ -77,6 +77,8 @@ async def come_home(shim: HomeState, conversation: Conversation, progress: Progr
         keep_home_offsets(shim, state)
         refill = Refill(shim.pid, shim.hollow, state, _relays_at_home(shim, captured))
         reasons = refill.plan()
+        if captured.companions:
+            reasons.append(f"it has {captured.companions} child processes")
         if reasons:
             refill = None
             raise NotInPlace(shim.pid, reasons)

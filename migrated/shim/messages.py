@@ -196,6 +196,7 @@ class Captured(Message):
     unread: dict[int, bytes]
     offsets: dict[str, int]
     links: dict[int, str]
+    companions: int = 0
 
 
 class WantPages(Message):
@@ -223,11 +224,13 @@ class SendOn(Message):
     address: str
     port: int
     node: int
+    migration_id: str
     token: str
 
 
 class Dumped(Message):
-    """The body is dumped and frozen.  `keys`: CRIU's names of the relays in the new images."""
+    """The body is dumped and frozen.  `keys`: CRIU's names of the relays in the new images; `offsets`: of every
+    open descriptor; `pids`: its own PID and its descendants'."""
 
     images: dict[str, bytes]
     keys: dict[int, str]

@@ -26,9 +26,12 @@ from omprotocol.peer import call
 OFFER_TIMEOUT_S = 10.0
 
 
-async def open_residence(shim: HomeState, destination: Destination, root: str = "mfs") -> Residence:
+async def open_residence(
+    shim: HomeState, destination: Destination, root: str = "mfs", pages_from: int = 0
+) -> Residence:
     """Ask the node to take the process, and connect to the guest shim it starts.
 
+    `pages_from` is the node that will send the memory, 0 for this one.
     Raises MosixError as the node refuses, PeerUnreachable, PeerRefused; nothing stays open then.
     """
     assert shim.survey is not None
@@ -38,6 +41,7 @@ async def open_residence(shim: HomeState, destination: Destination, root: str = 
         "migration_id": hello.migration_id,
         "token": hello.token,
         "root": root,
+        "pages_from": pages_from or shim.spec.node,
         "pid": facts.pid,
         "uid": facts.uid,
         "command": facts.comm,
@@ -54,7 +58,9 @@ async def open_residence(shim: HomeState, destination: Destination, root: str = 
     )
     ports = _ports(answer)
     link = await connect(destination.address, ports["control"], shim.identity, destination.node, hello)
-    server = fork_child("files", set(), lambda: _serve_files(shim, destination, ports["files"], hello))
+    server: Child | None = None
+    if root == "mfs":
+        server = fork_child("files", set(), lambda: _serve_files(shim, destination, ports["files"], hello))
     return Residence(
         destination=destination,
         migration_id=hello.migration_id,
@@ -84,7 +90,8 @@ def stream_pages(shim: HomeState, residence: Residence, local: socket.socket) ->
 
 def close_residence(residence: Residence) -> None:
     """Drop the connections and the file server: from now on nothing of this epoch has any effect at home."""
-    residence.file_server.kill()
+    if residence.file_server is not None:
+        residence.file_server.kill()
     residence.link.close()
 
 

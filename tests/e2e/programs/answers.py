@@ -62,6 +62,26 @@ def answer(word: str) -> str:
         import subprocess
 
         return subprocess.run(rest.split(), capture_output=True, text=True).stdout.strip()
+    if command == "child":
+        import subprocess
+
+        globals()["child"] = subprocess.Popen(
+            ["/bin/sh", "-c", 'while read word; do echo "$word"; done; exit 4'],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        return "started"
+    if command == "child-says":
+        child = globals()["child"]
+        child.stdin.write(rest + "\n")
+        child.stdin.flush()
+        return str(child.stdout.readline().strip())
+    if command == "child-ends":
+        child = globals()["child"]
+        child.stdin.close()
+        child.stdout.close()
+        return str(child.wait())
     if command == "size":
         return repr(tuple(os.get_terminal_size(0)))
     if command == "exit":
