@@ -25,13 +25,14 @@ PERIOD_S = 1.0
 ANSWER_S = 10.0
 HELP_TEXT = """mosmon: keys
 
-  l / L   load / logarithmic load on and off      d / D   show / stop showing dead nodes
-  s       speed, with the number of CPUs          t       total of all operational nodes
-  m       memory used of total                    y       the yardstick in use
-  r       raw used memory of total                w v V a numbering: wide, vertical, tight, automatic
-  u       utilizability (per cent)                Enter   redraw
-  Left, Right, -, +   one node left or right      p, n    one screen left or right
-  h, ?    this help                               q       quit
+  l / L   load / logarithmic load       d / D    show / hide dead nodes
+  s       speed, with number of CPUs    t        total of operational nodes
+  m       memory used of total          y        the yardstick in use
+  r       raw used memory of total      w v V a  numbering: wide, vertical,
+  u       utilizability (per cent)               tight, as fits
+  Left, Right, -, +   one node          p, n     one screen left, right
+  h, ?    this help                     Enter    redraw
+  q       quit                          Insert   read everything anew
 
 A load of 1.00 is one process on one standard processor.
 Esc leaves this help; any other key goes on."""

@@ -27,16 +27,16 @@ MIGRATION_S = 600.0
 HELP_TEXT = """mtop: keys
 
   space, Enter  refresh now           P M T  sort by CPU, memory, time
-  q             quit                  N #    sort by node, by number of migrations
+  q             quit                  N #    sort by node, by migrations
   h, ?          this help             p U    sort by PID, by user;  R  reverse
   g             migrate a process     u      only one user (empty: all)
   k             send a signal         /      only commands with this text
   r             renice                i      show idle processes or not
-  L             lock or unlock        c      command name or whole command line
-  s             seconds per refresh   n      number of rows (0: as many as fit)
+  L             lock or unlock        c      whole command lines or not
+  s             seconds per refresh   n      number of rows (0: as fits)
   Up, Down, PgUp, PgDn, Home          scroll
 
-N#: 0 here, another number the node where it runs, -1 openMosix is off. L: locked.
+N#: the node where it runs, 0 for here, -1 when openMosix is off. L: locked.
 Any key goes on."""
 SORT_KEYS = {"P": "cpu", "M": "mem", "T": "time", "N": "node", "#": "nmigs", "p": "pid", "U": "user"}
 
@@ -234,6 +234,8 @@ class _Screen:
         answer = self._ask(prompt[key])
         if not answer:
             return ""
+        if not answer.isdecimal():
+            return f"not a PID: {answer}"
         pid = int(answer)
         if key == "g":
             return self._migrate(pid)
