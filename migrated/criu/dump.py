@@ -27,7 +27,7 @@ from . import libcriu
 from .error import CriuError, failure, log_tail
 from .kdat import ensure_kdat
 from .place import CriuPlace, find_criu
-from .worker import config_descriptor, start_worker, worker_socketpair
+from .worker import start_worker, worker_socketpair
 
 CAP_SYS_RESOURCE = 24
 DEFAULT_GHOST_LIMIT_BYTES = 64 << 20
@@ -138,19 +138,16 @@ def _dump_here(request: DumpRequest, place: CriuPlace) -> dict[str, object]:
             os.setresuid(request.uid, 0, 0)
         ours, theirs = worker_socketpair()
         inherit = _stream(request)
-        config_fd = None
+        options = []
         if request.page_server_fd is not None:
-            config_fd = config_descriptor(["page-server", f"ps-socket {request.page_server_fd}"])
-            inherit.append(config_fd)
-        worker = start_worker(place, theirs, inherit)
+            options = ["--page-server", "--ps-socket", str(request.page_server_fd)]
+        worker = start_worker(place, theirs, inherit, options)
         theirs.close()
         if request.page_server_fd is not None:
             os.close(request.page_server_fd)  # else the far end never sees CRIU's death
         try:
             with libcriu.Request(libcriu.load(place.library), ours.detach()) as call:
                 _set_options(call, request, images_fd)
-                if config_fd is not None:
-                    call.call("set_config_file", f"/proc/self/fd/{config_fd}")
                 return {"ret": call.perform("dump")}
         finally:
             _reap(worker)

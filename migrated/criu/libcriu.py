@@ -32,7 +32,7 @@ NotifyCallback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_char_p, _notify_p)
 _int, _uint, _bool, _str = ctypes.c_int, ctypes.c_uint, ctypes.c_bool, ctypes.c_char_p
 
 # Not here on purpose: criu_local_set_page_server_address_port, which returns -ENOMEM whatever happens (criu
-# 4.2.1 lib/c/criu.c); pages are streamed through `ps-socket` of a configuration file instead.
+# 4.2.1 lib/c/criu.c); pages are streamed through `--ps-socket` on the worker's command line instead.
 SIGNATURES: dict[str, tuple[list[Any], Any]] = {
     "criu_local_init_opts": ([ctypes.POINTER(_options_p)], _int),
     "criu_local_free_opts": ([_options_p], None),
@@ -51,7 +51,6 @@ SIGNATURES: dict[str, tuple[list[Any], Any]] = {
     "criu_local_set_timeout": ([_options_p, _uint], None),
     "criu_local_set_ghost_limit": ([_options_p, _uint], None),
     "criu_local_set_network_lock": ([_options_p, _int], _int),
-    "criu_local_set_config_file": ([_options_p, _str], _int),
     "criu_local_add_inherit_fd": ([_options_p, _int, _str], _int),
     "criu_local_add_external": ([_options_p, _str], _int),
     "criu_local_set_notify_cb": ([_options_p, NotifyCallback], None),

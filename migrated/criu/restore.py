@@ -28,7 +28,7 @@ from migrated.jail import kernel
 from . import libcriu
 from .error import CriuError
 from .place import CriuPlace
-from .worker import config_descriptor, start_worker, worker_socketpair
+from .worker import start_worker, worker_socketpair
 
 GO = b"go"
 REFUSE = b"refuse"
@@ -72,20 +72,17 @@ def start_restore(
     library = libcriu.load(place.library)
     images_fd = os.open(request.images_dir, os.O_RDONLY | os.O_DIRECTORY)
     ours, theirs = worker_socketpair()
-    config_fd = config_descriptor(["restore-sibling"])
-    try:
-        worker = start_worker(place, theirs, [config_fd, *request.fds], process_group=request.process_group, fork=fork)
-        theirs.close()
-        driver = fork()
-        if driver == 0:
-            try:
-                _drive(request, library, ours, driver_end, images_fd, config_fd, worker)
-            finally:
-                os._exit(1)
-        ours.close()
-        return RunningRestore(worker, driver, images_fd)
-    finally:
-        os.close(config_fd)
+    options = ["--restore-sibling"]
+    worker = start_worker(place, theirs, request.fds, options, process_group=request.process_group, fork=fork)
+    theirs.close()
+    driver = fork()
+    if driver == 0:
+        try:
+            _drive(request, library, ours, driver_end, images_fd, worker)
+        finally:
+            os._exit(1)
+    ours.close()
+    return RunningRestore(worker, driver, images_fd)
 
 
 def _drive(
@@ -94,7 +91,6 @@ def _drive(
     service: socket.socket,
     control: socket.socket,
     images_fd: int,
-    config_fd: int,
     worker_pid: int,
 ) -> None:
     signal.set_wakeup_fd(-1)
@@ -128,7 +124,6 @@ def _drive(
             call.call("set_file_locks", request.file_locks)
             call.call("set_manage_cgroups_mode", libcriu.CG_MODE_IGNORE)
             call.call("set_network_lock", libcriu.NETWORK_LOCK_SKIP)
-            call.call("set_config_file", f"/proc/self/fd/{config_fd}")
             for key, fd in zip(request.keys, request.fds, strict=True):
                 call.call("add_inherit_fd", fd, key)
             call.on_notify(on_stage)

@@ -1,8 +1,8 @@
 """One `criu swrk` process and its configuration.
 
 CRIU is always a worker on a socketpair of ours: never a service, never found through PATH, never with a
-configuration file of the machine. Options that libcriu has no setter for go in by a configuration file that
-exists only as an inherited memory descriptor.
+configuration file of the machine. Options that libcriu has no setter for stand on its command line, which every
+CRIU from 4.1 on keeps beneath what a request sets (setup_opts_from_req in criu/cr-service.c).
 """
 
 from __future__ import annotations
@@ -21,28 +21,20 @@ def worker_socketpair() -> tuple[socket.socket, socket.socket]:
     return socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
 
 
-def config_descriptor(lines: Sequence[str]) -> int:
-    """A memory file with these options (`ps-socket 7`, `page-server`), to be inherited; its path for the
-    worker is /proc/self/fd/<number>.
-    """
-    fd = os.memfd_create("criu.conf", 0)
-    os.write(fd, ("\n".join(lines) + "\n").encode())
-    return fd
-
-
 def start_worker(
     place: CriuPlace,
     worker_end: socket.socket,
     inherit: Sequence[int],
+    options: Sequence[str],
     *,
     process_group: int | None = None,
     fork: Callable[[], int] = os.fork,
 ) -> int:
-    """Fork and exec the worker as a direct child; returns its PID. It has its socket, `inherit` and null
-    stdio open, under the very same numbers, and nothing else. `process_group` is joined first (it must be
-    of this session).
+    """Fork and exec the worker, with `options` on its command line, as a direct child; returns its PID. It has its
+    socket, `inherit` and null stdio open, under the very same numbers, and nothing else. `process_group` is joined
+    first (it must be of this session).
     """
-    argv = place.command("swrk", str(worker_end.fileno()))
+    argv = place.command(*options, "swrk", str(worker_end.fileno()))
     environment = place.environment()
     keep = {worker_end.fileno(), *inherit}
     pid = fork()
