@@ -56,6 +56,7 @@ export function startShell() {
     ),
     h("div", { class: "shell-row" }, tabs(), h("span", { class: "grow" }), tools()),
   );
+  document.querySelector(".tab[aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
   follow("said", (news) => news.at > startedAt && say(news.text, news.ok));
   follow("collector", (news) => {
     text(lamp, { on: "Collector on", late: "Collector late", off: "Collector off" }[news.state]);
