@@ -24,7 +24,7 @@ from omprotocol.paths import Paths
 
 NODES = 3
 JOBS = 6
-AWAY_S = 6.0
+AWAY_S = 5.0
 _STEP_TIMEOUT_S = 120.0
 _LOG_LINES = 15
 
