@@ -69,11 +69,7 @@ class RunLabel:
         return found
 
     def _mounts(self) -> list[str]:
-        return [
-            f"mount {line}"
-            for line in Path("/proc/self/mounts").read_text().splitlines()
-            if self.name in line
-        ]
+        return [f"mount {line}" for line in Path("/proc/self/mounts").read_text().splitlines() if self.name in line]
 
     def _cgroups(self) -> list[str]:
         found = []
