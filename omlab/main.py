@@ -1,8 +1,11 @@
 """The command omlab: a cluster of virtual nodes on this machine, for trying."""
 
+from __future__ import annotations
+
 import argparse
 import os
 import sys
+from collections.abc import Sequence
 
 from omlab import network, state
 from omlab.cluster import Cluster, open_nodes, take_down
@@ -22,14 +25,14 @@ examples:
 """
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point; exit status 0, 1 (failed), 2 (usage), or that of the command run by exec."""
-    arguments = _parser().parse_args()
+    options = _parser().parse_args(arguments)
     if os.geteuid() != 0:
         print("omlab: only root can make namespaces; nothing was done", file=sys.stderr)
         return 3
     try:
-        return int(arguments.action(arguments))
+        return int(options.action(options))
     except (OSError, RuntimeError, ValueError, TimeoutError) as error:
         print(f"omlab: {error}", file=sys.stderr)
         return 1

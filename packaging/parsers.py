@@ -17,6 +17,7 @@ COMMANDS: dict[str, tuple[str, list[str]]] = {
     "mosrun": ("moscmd.mosrun", ["--help"]),
     "mtop": ("moscmd.mtop", []),
     "omdiscd": ("omdiscd.main", []),
+    "omlab": ("omlab.main", []),
     "setpe": ("moscmd.setpe", []),
     "showmap": ("moscmd.showmap", []),
 }

@@ -35,6 +35,10 @@ install_commands() {
     done
 }
 
+install_completions() { # SHELL DIRECTORY
+    for file in "$root/packaging/completions/$1"/*; do install_file 644 "$file" "$prefix/$2/$(basename "$file")"; done
+}
+
 install_all() {
     [ "$action" = install ] || return 0
     uninstall_all
@@ -70,6 +74,10 @@ install_all() {
         section=${page##*.}
         if [ -f "$page" ]; then install_file 644 "$page" "$prefix/share/man/man$section/$(basename "$page")"; fi
     done
+    install_completions bash share/bash-completion/completions
+    install_completions fish share/fish/vendor_completions.d
+    install_completions zsh share/zsh/site-functions
+    install_file 644 "$root/packaging/profile.d-openmosix.sh" /etc/profile.d/openmosix.sh
     for script in openmosix omdiscd; do
         if [ -f "$root/init.d/$script" ]; then install_file 755 "$root/init.d/$script" "/etc/init.d/$script"; fi
     done
@@ -89,7 +97,11 @@ install_all() {
     say "installed; 'mosctl key init' makes a cluster key, 'omdiscd' starts the node"
 }
 
-uninstall_all() {
+uninstall_completions() { # SHELL DIRECTORY
+    for file in "$root/packaging/completions/$1"/*; do install_file 644 "$file" "$prefix/$2/$(basename "$file")"; done
+}
+
+install_all() {
     [ -e "$list" ] || return 0
     while IFS= read -r file; do rm -f "$destination$file"; done <"$list"
     rm -rf "$destination$library"
