@@ -97,11 +97,7 @@ install_all() {
     say "installed; 'mosctl key init' makes a cluster key, 'omdiscd' starts the node"
 }
 
-uninstall_completions() { # SHELL DIRECTORY
-    for file in "$root/packaging/completions/$1"/*; do install_file 644 "$file" "$prefix/$2/$(basename "$file")"; done
-}
-
-install_all() {
+uninstall_all() {
     [ -e "$list" ] || return 0
     while IFS= read -r file; do rm -f "$destination$file"; done <"$list"
     rm -rf "$destination$library"
