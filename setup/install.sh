@@ -81,16 +81,6 @@ install_all() {
     for script in openmosix omdiscd; do
         if [ -f "$root/init.d/$script" ]; then install_file 755 "$root/init.d/$script" "/etc/init.d/$script"; fi
     done
-    install_file 644 "$root/packaging/profile.d-openmosix.sh" /etc/profile.d/openmosix.sh
-    for file in "$root"/packaging/completions/bash/*; do
-        install_file 644 "$file" "$prefix/share/bash-completion/completions/$(basename "$file")"
-    done
-    for file in "$root"/packaging/completions/zsh/_*; do
-        install_file 644 "$file" "$prefix/share/zsh/site-functions/$(basename "$file")"
-    done
-    for file in "$root"/packaging/completions/fish/*.fish; do
-        install_file 644 "$file" "$prefix/share/fish/vendor_completions.d/$(basename "$file")"
-    done
     for unit in "$root"/init.d/*.service; do
         if [ -f "$unit" ]; then install_file 644 "$unit" "/lib/systemd/system/$(basename "$unit")"; fi
     done
