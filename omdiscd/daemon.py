@@ -20,8 +20,10 @@ from typing import Any
 
 from omdiscd import __version__, logs
 from omdiscd.admin.plugin import Administration
+from omdiscd.balancing.plugin import Balancing
+from omdiscd.balancing.settings import BalancingForm
 from omdiscd.cluster_verbs import ClusterVerbs
-from omdiscd.config import Config
+from omdiscd.config import Config, section
 from omdiscd.control.credentials import admin_group_id
 from omdiscd.control.registry import Caller, Registry
 from omdiscd.control.server import ControlServer
@@ -100,6 +102,10 @@ class Daemon:
             migration,
         ]
         migration.refuse_guests_when(administration.refusal_of_guests)
+        form = section(config.balancing, BalancingForm, paths.config_file, "balancing")
+        balancing = Balancing(self.node, administration, migration, form)
+        administration.service.use_load(balancing)
+        self.services.append(balancing)
         self._settings = settings
         self._reread = reread
         self._stop = asyncio.Event()

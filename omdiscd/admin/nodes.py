@@ -91,6 +91,10 @@ class NodeQueries:
         self._asking: dict[int, asyncio.Lock] = {}
         self._places = asyncio.Semaphore(ASKED_AT_ONCE)
 
+    def use_load(self, load: LoadSource) -> None:
+        """Take the load from `load` from now on."""
+        self._load = load
+
     def own(self) -> NodeFacts:
         """Facts of this node now."""
         settings = self._settings()

@@ -76,6 +76,11 @@ class AdminService:
         """Let the original's configuration file override stored settings; for the start of the daemon."""
         self._settings = apply_to(self._settings, config)
 
+    def use_load(self, load: LoadSource) -> None:
+        """Take the load of this node from `load` from now on."""
+        self._load = load
+        self.nodes.use_load(load)
+
     @property
     def speed(self) -> int:
         """Speed of this node in openMosix units."""
