@@ -1,0 +1,5 @@
+// The help page: its words are in help.html.
+
+import { startShell } from "./shell.js";
+
+startShell();
