@@ -1,13 +1,15 @@
 """Starting the shims so that nothing of the daemon's end reaches them.
 
-A shim has a session of its own, a cleared environment, absolute paths and no descriptor but its three; the daemon
-watches it by a pidfd and reaps it, and init does when the daemon is gone.
+A shim has a session of its own, a cleared environment, absolute paths and no descriptor but its three; it is forked
+by a zygote that has its code loaded.  The daemon watches it by a pidfd.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -26,71 +28,110 @@ _LINE_BYTES = 4096
 
 
 class Shims:
-    """The shims this daemon has started."""
+    """The shims this daemon has started, by way of the zygote."""
 
     def __init__(self) -> None:
-        self._running: dict[int, tuple[subprocess.Popen[bytes] | None, int]] = {}
+        self._running: dict[int, int] = {}
+        self._zygote: _Zygote | None = None
+        self._turn = asyncio.Lock()
 
-    async def start(self, module: str, specification: bytes, ended: Callable[[], None]) -> str:
-        """Start `python -m module` and return its first line; `ended` is called when it is gone.
+    async def start(self, name: str, specification: bytes, ended: Callable[[], None]) -> str:
+        """Start the shim `name` ("home" or "guest") and return its first line; `ended` is called when it is gone.
 
         Raises MosixError when it says nothing within START_TIMEOUT_S: it is killed then.
         """
-        loop = asyncio.get_running_loop()
-        environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}
-        environment.update({name: os.environ[name] for name in _PASSED_ON if name in os.environ})
-        shim = subprocess.Popen(  # noqa: ASYNC220 - the start is waited for below, without blocking
-            [sys.executable, "-I", "-m", module],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            cwd="/",
-            env=environment,
-            start_new_session=True,
-        )
-        assert shim.stdin is not None
-        assert shim.stdout is not None
-        pidfd = os.pidfd_open(shim.pid)
-        self._running[shim.pid] = (shim, pidfd)
-        loop.add_reader(pidfd, self._reap, shim.pid, ended)
+        line, pid = b"", 0
+        theirs_in, ours_in = os.pipe2(os.O_CLOEXEC)
+        ours_out, theirs_out = os.pipe2(os.O_CLOEXEC)
+        os.set_blocking(ours_in, False)
         try:
-            shim.stdin.write(specification)
-            shim.stdin.close()
             async with asyncio.timeout(START_TIMEOUT_S):
-                line = await _first_line(shim.stdout.fileno())
+                pid = await self._fork(name, [theirs_in, theirs_out])
+                self.watch(pid, ended)
+                os.close(theirs_out)
+                theirs_out = -1
+                os.write(ours_in, specification)
+                os.close(ours_in)
+                ours_in = -1
+                line = await _first_line(ours_out)
         except (OSError, TimeoutError):
-            line = b""
+            self._drop_zygote()
         finally:
-            shim.stdout.close()
+            for descriptor in (theirs_in, ours_in, theirs_out, ours_out):
+                if descriptor >= 0:
+                    os.close(descriptor)
         if not line:
-            shim.kill()
-            raise MosixError("shim-failed", f"The process {module} did not start: see the system log.", 255)
+            if pid in self._running:
+                signal.pidfd_send_signal(self._running[pid], signal.SIGKILL)
+            raise MosixError("shim-failed", f"The {name} shim did not start: see the system log.", 255)
         return line.decode(errors="replace").strip()
 
+    async def _fork(self, name: str, descriptors: list[int]) -> int:
+        async with self._turn:
+            loop = asyncio.get_running_loop()
+            if self._zygote is None:
+                self._zygote = _Zygote()
+            socket.send_fds(self._zygote.requests, [name.encode()], descriptors)
+            reply = await loop.sock_recv(self._zygote.requests, _LINE_BYTES)
+            if not reply:
+                raise OSError("the zygote has ended")
+            return int(reply)
+
+    def _drop_zygote(self) -> None:
+        """The next start makes a new one."""
+        if self._zygote is not None:
+            self._zygote.end()
+            self._zygote = None
+
     def watch(self, pid: int, ended: Callable[[], None]) -> None:
-        """Watch a shim that an earlier daemon started."""
+        """Call `ended` when the shim `pid`, of this daemon or an earlier one, is gone."""
         try:
             pidfd = os.pidfd_open(pid)
         except ProcessLookupError:
             ended()
             return
-        self._running[pid] = (None, pidfd)
-        asyncio.get_running_loop().add_reader(pidfd, self._reap, pid, ended)
+        self._running[pid] = pidfd
+        asyncio.get_running_loop().add_reader(pidfd, self._gone, pid, ended)
 
     def close(self) -> None:
         """Stop watching; the shims go on."""
+        self._drop_zygote()
         loop = asyncio.get_running_loop()
-        for _, pidfd in self._running.values():
+        for pidfd in self._running.values():
             loop.remove_reader(pidfd)
             os.close(pidfd)
         self._running.clear()
 
-    def _reap(self, pid: int, ended: Callable[[], None]) -> None:
-        shim, pidfd = self._running.pop(pid)
+    def _gone(self, pid: int, ended: Callable[[], None]) -> None:
+        pidfd = self._running.pop(pid)
         asyncio.get_running_loop().remove_reader(pidfd)
         os.close(pidfd)
-        if shim is not None:
-            shim.wait()
         ended()
+
+
+class _Zygote:
+    """The zygote of this daemon: a cleared environment and nothing of ours but one socket."""
+
+    def __init__(self) -> None:
+        self.requests, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.requests.setblocking(False)
+        environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}
+        environment.update({name: os.environ[name] for name in _PASSED_ON if name in os.environ})
+        self._process = subprocess.Popen(
+            [sys.executable, "-I", "-m", "migrated.zygote"],
+            stdin=theirs.fileno(),
+            stdout=subprocess.DEVNULL,
+            cwd="/",
+            env=environment,
+            start_new_session=True,
+        )
+        theirs.close()
+
+    def end(self) -> None:
+        """End and reap it; the shims go on."""
+        self.requests.close()
+        self._process.kill()
+        self._process.wait()
 
 
 async def _first_line(fd: int) -> bytes:

@@ -171,9 +171,7 @@ class MigrationService:
         ):
             raise MosixError("bad-request", "The offer is not one.", 255)
         directory = paths.run_dir / "guests" / spec.migration_id
-        line = await self._shims.start(
-            "migrated.shim.guest_main", msgspec.json.encode(spec), lambda: self._guest_ended(directory)
-        )
+        line = await self._shims.start("guest", msgspec.json.encode(spec), lambda: self._guest_ended(directory))
         ports: dict[str, Any] = json.loads(line)
         return ports
 
@@ -202,7 +200,7 @@ class MigrationService:
             etc_dir=str(paths.etc_dir),
         )
         try:
-            await self._shims.start("migrated.shim.home_main", msgspec.json.encode(spec), lambda: self._shim_ended(pid))
+            await self._shims.start("home", msgspec.json.encode(spec), lambda: self._shim_ended(pid))
             self._away[pid] = Away(pid=pid, start_ticks=facts.start_ticks, node=0, uid=facts.uid, moves=0)
         finally:
             self._starting.discard(pid)
