@@ -18,6 +18,13 @@ from migrated.core.ledger import State
 _SUFFIX = ".json"
 
 
+class Ending(msgspec.Struct, frozen=True):
+    """How the body's life ended: by itself with exit status `status`, or by the signal `status`."""
+
+    exited: bool
+    status: int
+
+
 class Record(msgspec.Struct):
     """What must survive a crash about one process.  `freezer` and `hollow` are the deputy room's own records."""
 
@@ -35,6 +42,7 @@ class Record(msgspec.Struct):
     freezer: dict[str, Any] | None = None
     hollow: dict[str, Any] | None = None
     moves: int = 0
+    ending: Ending | None = None
 
 
 class Journal:

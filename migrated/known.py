@@ -43,6 +43,11 @@ class _GuestFile(msgspec.Struct):
 
 def read_guests(run_dir: Path) -> list[Guest]:
     """Every guest whose shim is alive, by home and PID.  Unreadable entries are not guests."""
+    return [guest for guest in known_guests(run_dir) if (run_dir / "guests" / guest.migration_id / "ran").exists()]
+
+
+def known_guests(run_dir: Path) -> list[Guest]:
+    """The same with those that are still arriving."""
     found = []
     for path in (run_dir / "guests").glob("*/guest.json"):
         try:
@@ -50,7 +55,7 @@ def read_guests(run_dir: Path) -> list[Guest]:
             alive = read_facts(entry.shim_pid).start_ticks == entry.shim_start_ticks
         except (OSError, msgspec.DecodeError, ProcessVanished):
             continue
-        if alive and (path.parent / "ran").exists():
+        if alive:
             found.append(
                 Guest(path.parent.name, entry.pid, entry.home, entry.uid, entry.command, entry.shim_pid, entry.host_pid)
             )

@@ -12,18 +12,20 @@ import contextlib
 import functools
 import json
 import logging
-import shutil
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, Protocol
 
 import msgspec
 
+from migrated.core.lease import Terms, certain_after_s
 from migrated.core.ledger import Recovery, recovery
 from migrated.journal import Journal, Record
-from migrated.known import Away, Guest, read_guests
+from migrated.known import Away, Guest, known_guests, read_guests
+from migrated.leftovers import forget_guest, sweep_away, sweep_guests
 from migrated.processes import Shims
 from migrated.recovery import recover
+from migrated.shim.claim import is_free
 from migrated.shim.fate import Fate, ask_node
 from migrated.shim.guest_main import NEVER_RAN, RAN
 from migrated.shim.guest_spec import GuestSpec
@@ -39,6 +41,11 @@ MAX_GUESTS = 1024
 """Guests on one node at once; an offer beyond that is refused."""
 MAX_AWAY = 4096
 STATUS_TIMEOUT_S = 5.0
+_LET_GO_TIMEOUT_S = 5.0
+_PUT_RIGHT_TIMEOUT_S = 60.0
+_STARTING_S = 60.0
+_RETRY_S = 0.5
+_POLL_S = 0.01
 _LINE_BYTES = 1 << 20
 Progress = Callable[[dict[str, Any]], Awaitable[None]]
 
@@ -73,7 +80,7 @@ class Node(Protocol):
 class MigrationService:
     """One per daemon."""
 
-    def __init__(self, node: Node, veto: Callable[[dict[str, Any]], str | None]) -> None:
+    def __init__(self, node: Node, veto: Callable[[dict[str, Any]], str | None], terms: Terms | None = None) -> None:
         self._node = node
         self._veto = veto
         self._journal = Journal(node.paths.journal_dir)
@@ -81,19 +88,26 @@ class MigrationService:
         self._away: dict[int, Away] = {}
         self._moves: dict[tuple[int, int], int] = {}
         self._starting: set[int] = set()
-        self._recoveries: asyncio.TaskGroup | None = None
+        self._shim_of: dict[int, object] = {}
+        self._outcomes: dict[int, str] = {}
+        self._terms = terms or Terms()
+        self._background: asyncio.TaskGroup | None = None
 
     async def run(self) -> None:
         """Find what an earlier daemon left, then stand by until cancelled."""
         try:
             async with asyncio.TaskGroup() as group:
-                self._recoveries = group
-                for record in self._journal.records():
-                    await self._adopt(record)
-                self._sweep_guests()
+                self._background = group
+                records = self._journal.records()
+                answered = await asyncio.gather(*(self._adopt(record) for record in records))
+                for record, adopted in zip(records, answered, strict=True):
+                    if not adopted:
+                        group.create_task(self._put_right(record), name=f"put right {record.pid}")
+                sweep_away(self._node.paths.run_dir, {record.pid for record in records})
+                group.create_task(self._sweep_guests(), name="sweep guests")
                 await asyncio.Event().wait()
         finally:
-            self._recoveries = None
+            self._background = None
             self._shims.close()
 
     def away(self) -> list[Away]:
@@ -176,15 +190,15 @@ class MigrationService:
         return ports
 
     def fate(self, migration_id: str) -> str:
-        """What became of a migration to this node: never-ran, ran, or pending while it may still begin."""
+        """What became of a migration to this node (see `Fate`): running and pending are not its end."""
         if not migration_id.isalnum():
             return RAN
         directory = self._node.paths.run_dir / "guests" / migration_id
         with contextlib.suppress(OSError):
             return directory.with_suffix(".fate").read_text()
         if (directory / "ran").exists():
-            return RAN
-        return "pending" if directory.exists() else NEVER_RAN
+            return Fate.RUNNING
+        return Fate.PENDING if directory.exists() else NEVER_RAN
 
     async def _start_home_shim(self, pid: int, facts: ProcessFacts) -> None:
         if pid in self._starting or len(self._away) + len(self._starting) >= MAX_AWAY:
@@ -198,9 +212,12 @@ class MigrationService:
             run_dir=str(paths.run_dir),
             state_dir=str(paths.state_dir),
             etc_dir=str(paths.etc_dir),
+            lease_s=self._terms.lease_s,
+            grace_s=self._terms.grace_s,
         )
+        shim = self._shim_of[pid] = object()
         try:
-            await self._shims.start("home", msgspec.json.encode(spec), lambda: self._shim_ended(pid))
+            await self._shims.start("home", msgspec.json.encode(spec), lambda: self._shim_ended(pid, shim))
             self._away[pid] = Away(pid=pid, start_ticks=facts.start_ticks, node=0, uid=facts.uid, moves=0)
         finally:
             self._starting.discard(pid)
@@ -231,31 +248,61 @@ class MigrationService:
                 answer = json.loads(line)
                 if "progress" in answer:
                     await progress(answer["progress"])
-                elif answer.get("ok") is True:
+                    continue
+                if answer.get("over"):
+                    await self._wait_for_claim(pid)
+                if answer.get("ok") is True:
                     result: dict[str, Any] = answer["result"]
                     return result
-                else:
-                    raise MosixError.from_wire(answer.get("error"))
+                raise MosixError.from_wire(answer.get("error"))
+        except OSError:
+            pass  # as if it had ended
         finally:
             writer.close()
-        raise MosixError("shim-lost", f"The move of process {pid} was cut off; the journal says where it is.", 255)
+        self._outcomes.pop(pid, None)
+        await self._wait_for_record(pid)
+        outcome = self._outcomes.pop(pid, "its journal says where it is")
+        raise MosixError("shim-lost", f"The move of process {pid} was cut off, its shim was killed: {outcome}.", 255)
 
-    def _shim_ended(self, pid: int) -> None:
+    async def _wait_for_claim(self, pid: int) -> None:
+        """The shim said that it is over: the next move can begin when it has let go of the process."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_LET_GO_TIMEOUT_S):
+                while not is_free(self._work_dir(pid)):
+                    await asyncio.sleep(_POLL_S)
+        if self._journal.read(pid) is None:
+            self._away.pop(pid, None)
+            self._shim_of.pop(pid, None)
+
+    async def _wait_for_record(self, pid: int) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_PUT_RIGHT_TIMEOUT_S):
+                while self._journal.read(pid) is not None:
+                    await asyncio.sleep(_POLL_S)
+
+    def _work_dir(self, pid: int) -> Path:
+        return self._node.paths.run_dir / "away" / str(pid)
+
+    def _shim_ended(self, pid: int, shim: object) -> None:
+        if self._shim_of.get(pid) is not shim:
+            return  # it was over before, and the process may have another by now
+        del self._shim_of[pid]
         self._away.pop(pid, None)
         record = self._journal.read(pid)
-        if record is not None and self._recoveries is not None:
-            self._recoveries.create_task(self._recover(record), name=f"recover {pid}")
+        if record is not None and self._background is not None:
+            self._background.create_task(self._put_right(record), name=f"put right {pid}")
 
     def _guest_ended(self, directory: Path) -> None:
-        _forget_guest(directory)
+        if self._background is not None:
+            ending = asyncio.to_thread(forget_guest, directory)
+            self._background.create_task(ending, name=f"end of guest {directory.name}")
 
-    async def _adopt(self, record: Record) -> None:
-        """Take over a process that an earlier daemon left away; recover it when its shim is gone."""
+    async def _adopt(self, record: Record) -> bool:
+        """Take over a process that an earlier daemon left away; False when its shim does not answer."""
         try:
             status = await self.status(record.pid)
         except (MosixError, TimeoutError, OSError, ValueError):
-            await self._recover(record)
-            return
+            return False
         self._away[record.pid] = Away(
             pid=record.pid,
             start_ticks=record.start_ticks,
@@ -264,25 +311,45 @@ class MigrationService:
             moves=int(status["moves"]),
         )
         self._moves[(record.pid, record.start_ticks)] = int(status["moves"])
-        self._shims.watch(int(status["shim_pid"]), lambda: self._shim_ended(record.pid))
+        shim = self._shim_of[record.pid] = object()
+        self._shims.watch(int(status["shim_pid"]), lambda: self._shim_ended(record.pid, shim))
         _log.info("process.adopted", extra={"pid": record.pid, "node": status["node"]})
+        return True
 
-    async def _recover(self, record: Record) -> None:
-        never_ran = False
-        if record.boot_id == boot_id() and recovery(record.state) is Recovery.ASK_GUEST:
-            port = self._node.peer_port
-            fate = await ask_node(self._node.identity, record.address, port, record.node, record.migration_id)
-            never_ran = fate is Fate.NEVER_RAN
-        await asyncio.to_thread(recover, record, self._journal, never_ran)
+    async def _put_right(self, record: Record) -> None:
+        """Recover a process whose shim is gone; one that is only slow to answer is adopted after all."""
+        while not is_free(self._work_dir(record.pid)):
+            if await self._adopt(record):
+                return
+            await asyncio.sleep(_RETRY_S)
+        current = self._journal.read(record.pid)
+        if current is None:
+            return  # the shim came to its end by itself
+        if current.boot_id == boot_id() and recovery(current.state) is Recovery.ASK_GUEST:
+            node, port = self._node, self._node.peer_port
+            within_s = certain_after_s(self._terms.lease_s)
+            await ask_node(node.identity, current.address, port, current.node, current.migration_id, within_s)
+        try:
+            outcome = await asyncio.to_thread(recover, current, self._journal, self._work_dir(record.pid))
+        except (MosixError, OSError) as error:
+            _log.error("process.not_recovered", extra={"pid": record.pid, "why": str(error)})
+            return
+        self._outcomes[record.pid] = outcome
+        while len(self._outcomes) > MAX_AWAY:
+            del self._outcomes[next(iter(self._outcomes))]
 
-    def _sweep_guests(self) -> None:
-        """Directories of guest shims that are gone."""
-        for path in (self._node.paths.run_dir / "guests").glob("*/guest.json"):
-            guest = next((entry for entry in self.guests() if entry.migration_id == path.parent.name), None)
-            if guest is None:
-                _forget_guest(path.parent)
-            else:
-                self._shims.watch(guest.shim_pid, functools.partial(_forget_guest, path.parent))
+    async def _sweep_guests(self) -> None:
+        """Watch the guests that are here, and remove what guest shims left that are gone."""
+        run_dir = self._node.paths.run_dir
+        there = {guest.migration_id: guest for guest in known_guests(run_dir)}
+        for guest in there.values():
+            self._shims.watch(
+                guest.shim_pid, functools.partial(self._guest_ended, run_dir / "guests" / guest.migration_id)
+            )
+        await asyncio.to_thread(sweep_guests, run_dir, set(there))
+        await asyncio.sleep(_STARTING_S)
+        still = {guest.migration_id for guest in known_guests(run_dir)}
+        await asyncio.to_thread(sweep_guests, run_dir, still, unborn=True)
 
 
 def find_process(pid: object) -> ProcessFacts:
@@ -299,12 +366,6 @@ def find_node(text: object) -> int:
             "bad-node", f"Improper node number {text}: nodes have numbers from 1 to 65535.", EXIT_NOT_FOUND
         )
     return text
-
-
-def _forget_guest(directory: Path) -> None:
-    if directory.exists():
-        directory.with_suffix(".fate").write_text(RAN if (directory / "ran").exists() else NEVER_RAN)
-        shutil.rmtree(directory, ignore_errors=True)
 
 
 async def _nobody(_body: dict[str, Any]) -> None:

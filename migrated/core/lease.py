@@ -15,6 +15,14 @@ GRACE_S = 60.0
 RENEW_S = 2.0
 
 
+@dataclass(frozen=True)
+class Terms:
+    """How long a lease is, and how long a body is held after one: the same on both sides, as home says."""
+
+    lease_s: float = LEASE_S
+    grace_s: float = GRACE_S
+
+
 class Standing(StrEnum):
     """What the guest shim must do with its body now."""
 
@@ -57,8 +65,18 @@ class HomeLease:
 
     def certainly_stopped(self, now: float) -> bool:
         """True when the guest cannot be executing any more, whatever the network did."""
-        return now - self.answered_at_s > self.lease_s * 1.1 + 1.0
+        return now - self.answered_at_s > certain_after_s(self.lease_s)
 
     def certainly_gone(self, now: float) -> bool:
         """True when the guest shim has killed the body, or its machine is down."""
-        return now - self.answered_at_s > self.lease_s * 1.1 + 1.0 + self.grace_s
+        return now - self.answered_at_s > certain_after_s(self.lease_s) + self.grace_s
+
+
+def certain_after_s(lease_s: float) -> float:
+    """How long home waits after its last word until the guest cannot be executing, whatever the network did."""
+    return lease_s * 1.1 + 1.0
+
+
+def renew_after_s(lease_s: float) -> float:
+    """How often the guest asks: several times per lease."""
+    return min(RENEW_S, lease_s / 5)

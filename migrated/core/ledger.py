@@ -40,8 +40,9 @@ class Recovery(StrEnum):
 
     FORGET = "forget"
     THAW = "thaw the original"
-    ASK_GUEST = "ask the guest's node, then thaw or report death"
+    ASK_GUEST = "wait for the copy's end, then thaw when it had no effect, else report death"
     REPORT_DEATH = "report death by SIGKILL"
+    REPORT_END = "report the end that is written down"
 
 
 FINAL = frozenset({State.HOME, State.DEAD})
@@ -74,7 +75,7 @@ _RUNNER: dict[State, Runner] = {
 
 _RECOVERY: dict[State, Recovery] = {
     State.LOCAL: Recovery.FORGET,
-    State.OFFERED: Recovery.FORGET,
+    State.OFFERED: Recovery.THAW,
     State.FROZEN: Recovery.THAW,
     State.READY: Recovery.THAW,
     State.COMMITTED: Recovery.ASK_GUEST,
@@ -82,7 +83,7 @@ _RECOVERY: dict[State, Recovery] = {
     State.RETURNING: Recovery.REPORT_DEATH,
     State.ONWARD: Recovery.REPORT_DEATH,
     State.HOME: Recovery.FORGET,
-    State.DEAD: Recovery.FORGET,
+    State.DEAD: Recovery.REPORT_END,
 }
 
 
@@ -108,7 +109,7 @@ def runner(state: State) -> Runner:
 def fallback(state: State) -> State:
     """The state a failed step returns to: home before the commit, the guest after it.
 
-    COMMITTED falls back to LOCAL only when the guest's node answers that the copy never ran (`Recovery.ASK_GUEST`).
+    COMMITTED falls back to LOCAL only when the copy certainly does not run and had no effect (`Recovery.ASK_GUEST`).
     """
     if state in (State.OFFERED, State.FROZEN, State.READY):
         return State.LOCAL

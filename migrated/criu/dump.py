@@ -47,6 +47,7 @@ class DumpRequest(msgspec.Struct, kw_only=True):
     leave_running: bool = True
     external: list[str] = []  # "tty[rdev:dev]" (hex) and "unix[inode]", to be handed in again at the restore
     page_server_fd: int | None = None
+    hold_fds: list[int] = []  # kept open by the helper for as long as it may touch the target: a lock, say
     ghost_limit_bytes: int = DEFAULT_GHOST_LIMIT_BYTES
     link_remap: bool = True
     file_locks: bool = True
@@ -108,7 +109,7 @@ def start_dump(request: DumpRequest, place: CriuPlace, fork: Callable[[], int] =
         try:
             # A copy of any descriptor of the caller's here, the far end of the page stream above all, would keep
             # it open for the whole dump.
-            kernel.close_descriptors_except({0, 1, 2, writer, *_stream(request)})
+            kernel.close_descriptors_except({0, 1, 2, writer, *_stream(request), *request.hold_fds})
             os.setsid()
             for signo in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
                 signal.signal(signo, signal.SIG_IGN)

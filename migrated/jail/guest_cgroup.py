@@ -41,12 +41,16 @@ class GuestCgroup:
         """Stop all of it; returns when it stands still. MosixError "timeout" when it does not (it is thawed
         then).
         """
-        self._write("1" if self._version_2 else "FROZEN")
+        self.hold()
         end_s = time.monotonic() + timeout_s
         while not self._frozen(end_s):
             if time.monotonic() > end_s:
                 self.thaw()
                 raise MosixError("timeout", f"The guest in {self.path} could not be stopped.", EXIT_TIMEOUT)
+
+    def hold(self) -> None:
+        """Have all of it stop, at the latest when it would go on from a wait of its own; does not wait for that."""
+        self._write("1" if self._version_2 else "FROZEN")
 
     def thaw(self) -> None:
         """Let it go on."""
@@ -89,6 +93,15 @@ class GuestCgroup:
         name = "cgroup.freeze" if self._version_2 else "freezer.state"
         with open(os.path.join(self.path, name), "w", encoding="ascii") as file:
             file.write(state)
+
+
+def end(mid: str, timeout_s: float) -> bool:
+    """Thaw and remove the cgroup of a guest whose supervisor died: only then can what was frozen die. Blocks."""
+    paths = [os.path.join(parent, _PREFIX + mid) for parent in _parents()]
+    groups = [GuestCgroup(path) for path in paths if os.path.isdir(path)]
+    for group in groups:
+        group.thaw()
+    return all(group.remove(timeout_s) for group in groups)
 
 
 def remove_empty() -> None:

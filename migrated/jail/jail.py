@@ -228,6 +228,12 @@ class Jail:
         """
         self._freezer().freeze(timeout_s)
 
+    def hold(self) -> None:
+        """Have them stop as `freeze` does, without waiting: one that waits for home's files stops when it would
+        return from that. MosixError "no-freezer", OSError.
+        """
+        self._freezer().hold()
+
     def thaw(self) -> None:
         """Let them go on. Idempotent."""
         self._freezer().thaw()

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import enum
 import errno
+import os
 import resource
 import socket
 import ssl
+from collections.abc import Callable
 from typing import Final
 
 from migrated.mfs import ops_attributes, ops_directories, ops_files, ops_names
@@ -48,6 +50,16 @@ _OPERATIONS: Final[dict[int, Operation]] = {
     **ops_directories.OPERATIONS,
 }
 
+_LOOKING: Final = frozenset(
+    {
+        Opcode.LOOKUP, Opcode.FORGET, Opcode.BATCH_FORGET, Opcode.GETATTR, Opcode.STATX, Opcode.READLINK, Opcode.READ,
+        Opcode.STATFS, Opcode.RELEASE, Opcode.FSYNC, Opcode.GETXATTR, Opcode.LISTXATTR, Opcode.FLUSH, Opcode.INIT,
+        Opcode.OPENDIR, Opcode.READDIR, Opcode.READDIRPLUS, Opcode.RELEASEDIR, Opcode.FSYNCDIR, Opcode.GETLK,
+        Opcode.ACCESS, Opcode.INTERRUPT, Opcode.BMAP, Opcode.DESTROY, Opcode.POLL, Opcode.LSEEK, Opcode.SYNCFS,
+    }
+)  # fmt: skip
+"""Requests that leave everything at home as it is; an OPEN does unless it truncates."""
+
 
 class ServeEnd(enum.Enum):
     """Why serve() came back."""
@@ -60,8 +72,9 @@ class ServeEnd(enum.Enum):
 class Connection:
     """Requests in, replies out, for one session; knows nothing of the stream they travel on."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, before_change: Callable[[], None] | None = None) -> None:
         self.session = session
+        self.before_change = before_change
         self.ended = False
         self.refused = 0
         limit = session.options.max_write + _SLACK_BYTES
@@ -91,6 +104,8 @@ class Connection:
         if end < HEADER_BYTES:
             raise WireError("extensions longer than the message")
         body = message[HEADER_BYTES:end]
+        if self.before_change is not None and _changes_something(opcode, body):
+            self.before_change()
         try:
             if opcode == Opcode.READ:
                 room = self._view[self._used + REPLY_HEADER_BYTES : self._used + self.max_message]
@@ -149,11 +164,23 @@ class Connection:
         return agreement.body
 
 
-def serve(stream: socket.socket | ssl.SSLSocket, view: View, options: ServerOptions | None = None) -> ServeEnd:
+def _changes_something(opcode: int, body: memoryview) -> bool:
+    if opcode == Opcode.OPEN:
+        return bool(int.from_bytes(body[:4], "little") & os.O_TRUNC)
+    return opcode not in _LOOKING
+
+
+def serve(
+    stream: socket.socket | ssl.SSLSocket,
+    view: View,
+    options: ServerOptions | None = None,
+    before_change: Callable[[], None] | None = None,
+) -> ServeEnd:
     """Serve the guest at the other end of `stream` until it is gone. Blocks; needs a process of its own.
 
     The process becomes the user of `view` and enters its root for good, keeps /proc/self/fd as its working directory
-    and must have no other thread. `stream` is blocking and stays open. Raises OSError or MosixError when the view
+    and must have no other thread. `stream` is blocking and stays open. `before_change` is called before each request
+    that can change anything at home is carried out. Raises OSError or MosixError when the view
     cannot be entered.
     """
     options = options or ServerOptions()
@@ -165,7 +192,7 @@ def serve(stream: socket.socket | ssl.SSLSocket, view: View, options: ServerOpti
     session = Session(root_fd, options, flush=flush_matters if options.flush is None else options.flush)
     try:
         with Heartbeat(stream, options.heartbeat_s) as heartbeat:
-            return _loop(stream, Connection(session), heartbeat)
+            return _loop(stream, Connection(session, before_change), heartbeat)
     finally:
         session.close()
 

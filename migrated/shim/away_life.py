@@ -15,6 +15,7 @@ import signal
 
 from migrated.core.ledger import State
 from migrated.jail.kernel import pidfd_getfd
+from migrated.journal import Ending
 from migrated.shim.conversation import BodyEvent, Conversation
 from migrated.shim.home_state import HomeState, now
 from migrated.shim.link import LinkLost
@@ -57,7 +58,7 @@ class AwayLife:
     async def run(self, conversation: Conversation) -> None:
         """Look after the process at this residence until it ends or leaves it; cancel to stop looking after it."""
         assert self._shim.channel is not None
-        self._pidfd = os.pidfd_open(self._shim.pid)
+        self._pidfd = os.dup(self._shim.pidfd)
         self._loop.add_reader(self._pidfd, self._killed.set)
         self._loop.add_reader(self._shim.channel.fileno(), self._signals)
         self._signals()
@@ -136,7 +137,8 @@ class AwayLife:
         writing.cancel()
         killed.cancel()
         put_offsets(self._shim, event.offsets)
-        self._shim.step(State.DEAD)
+        self._shim.record.ending = Ending(event.how == "exit", event.status)
+        self._shim.settle(State.DEAD)
         channel = self._shim.channel
         assert channel is not None
         self._shim.relays.close()
@@ -148,7 +150,7 @@ class AwayLife:
         self.ended.set()
 
     async def _original_killed(self) -> None:
-        self._shim.step(State.DEAD)
+        self._shim.settle(State.DEAD)
         if self._shim.residence is not None:
             with contextlib.suppress(LinkLost):
                 await self._shim.residence.link.send(Finish())
@@ -167,7 +169,7 @@ class AwayLife:
             },
         )
         await self._shim.relays.written(_LAST_OUTPUT_S)
-        self._shim.step(State.DEAD)
+        self._shim.settle(State.DEAD)
         if residence.file_server is not None:
             residence.file_server.kill()
         self._shim.relays.close()

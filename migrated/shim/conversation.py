@@ -93,7 +93,7 @@ class Conversation:
     async def _take(self, message: AnyMessage) -> None:
         match message:
             case Data() | Taken() | EndOfInput() | Broken():
-                self._shim.ran_at_guest = True
+                self._shim.claim.effect()
                 self._shim.relays.handle(message)
             case LeaseAsked(number=number):
                 self._shim.lease.answered(now())
@@ -101,7 +101,7 @@ class Conversation:
             case Usage(cpu_s=cpu_s, rss_bytes=rss_bytes):
                 self._shim.cpu_s, self._shim.rss_bytes = cpu_s, rss_bytes
             case BodyEnded() | BodyStopped() | BodyContinued() | ModesChanged():
-                self._shim.ran_at_guest = True
+                self._shim.claim.effect()
                 self._on_body(message)
             case _:
                 await self._answers.put(message)

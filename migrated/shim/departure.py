@@ -9,7 +9,9 @@ Source: the commit protocol in docs/ARCHITECTURE.md.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import signal
 import socket
 import time
 from collections.abc import Awaitable, Callable
@@ -19,11 +21,13 @@ from migrated.core.ledger import State
 from migrated.criu.dump import DumpRequest, run_dump
 from migrated.criu.images import pending_signals, signal_number
 from migrated.deputy.channel import DeputyChannel
+from migrated.deputy.error import ProcessGone
 from migrated.deputy.freezer import Freezer
 from migrated.deputy.hollow import hollow
 from migrated.deputy.pending import PendingFilter
 from migrated.shim.conversation import Conversation
-from migrated.shim.fate import Fate, ask_fate
+from migrated.shim.fate import ask_fate
+from migrated.shim.fault_points import fault_point_blocking
 from migrated.shim.guest_spec import jail_facts
 from migrated.shim.home_relays import HomeRelays
 from migrated.shim.home_state import Destination, HomeState, MoveReport, Residence, now
@@ -43,7 +47,7 @@ from omprotocol.errors import MosixError
 FREEZE_TIMEOUT_S = 5.0
 PAGES_TIMEOUT_S = 120.0
 GATE_TIMEOUT_S = 60.0
-RUNNING_TIMEOUT_S = 5.0
+RUNNING_TIMEOUT_S = 10.0
 DUMP_TIMEOUT_S = 10
 Progress = Callable[[dict[str, Any]], Awaitable[None]]
 Converse = Callable[[Residence], Conversation]
@@ -73,22 +77,22 @@ async def depart(shim: HomeState, destination: Destination, converse: Converse, 
     began = time.monotonic()
     shim.survey = _movable(shim.pid)
     await progress({"phase": "offer"})
-    shim.step(State.OFFERED)
+    freezer = Freezer.create(shim.pid, f"{shim.pid}")
+    residence: Residence | None = None
     try:
-        residence = await open_residence(shim, destination)
-    except BaseException:
-        shim.step(State.LOCAL)
-        raise
-    freezer: Freezer | None = None
-    try:
-        shim.record.migration_id = residence.migration_id
+        shim.record.freezer = freezer.to_json()
         shim.record.node, shim.record.address = destination.node, destination.address
-        freezer = Freezer.create(shim.pid, f"{shim.pid}")
+        shim.step(State.OFFERED)
+        await shim.at("home-offered")
+        residence = await open_residence(shim, destination)
+        shim.record.migration_id = residence.migration_id
+        await shim.at("home-accepted")
         conversation = converse(residence)
         report = await _copy_and_commit(shim, residence, freezer, conversation, progress)
     except BaseException as failure:
         if shim.state is State.COMMITTED:
-            await _after_commit(shim, residence, freezer)
+            assert residence is not None
+            await _after_commit(shim, residence, freezer, failure)
         _undo(shim, residence, freezer)
         if isinstance(failure, TimeoutError):
             raise MosixError(
@@ -105,40 +109,61 @@ async def _copy_and_commit(
     shim: HomeState, residence: Residence, freezer: Freezer, conversation: Conversation, progress: Progress
 ) -> MoveReport:
     report = MoveReport(pid=shim.pid, origin=shim.spec.node, target=residence.destination.node)
-    shim.record.freezer = freezer.to_json()
     shim.step(State.FROZEN)
     frozen_at = time.monotonic()
     await progress({"phase": "freeze"})
     freezer.freeze(FREEZE_TIMEOUT_S)
+    await shim.at("home-frozen")
     shim.survey = _movable(shim.pid)
     shim.relays = HomeRelays.take(shim.pid, shim.survey.relayed)
     await progress({"phase": "copy"})
     prepare = await _dump(shim, residence, freezer, report)
+    await shim.at("home-dumped")
     await residence.link.send(prepare)
     await progress({"phase": "restore"})
+    await shim.at("home-prepared")
     await conversation.answer(AtGate, GATE_TIMEOUT_S)
     shim.step(State.READY)
+    await shim.at("home-ready")
     shim.relays.attach(residence.link.post, shim.is_in_foreground)
     shim.lease.answered(now())
     shim.record.epoch += 1
+    shim.claim.forget_effects()
     shim.step(State.COMMITTED)
-    await residence.link.send(Go(epoch=shim.record.epoch))
-    await conversation.answer(Running, RUNNING_TIMEOUT_S)
+    await shim.at("home-committed")
+    await residence.link.send(Go(shim.record.epoch, shim.spec.lease_s, shim.spec.grace_s))
+    await shim.at("home-gone")
+    await until_running(shim, conversation)
+    await shim.at("home-running")
     report.frozen_ms = (time.monotonic() - frozen_at) * 1e3
-    shim.ran_at_guest = True
     _hollow_original(shim, freezer)
+    await shim.at("home-away")
     await progress({"phase": "running"})
     return report
 
 
+async def until_running(shim: HomeState, conversation: Conversation) -> None:
+    """Wait for RUNNING, or for any effect of the copy, which says the same.  Raises MosixError, TimeoutError."""
+    try:
+        await conversation.answer(Running, RUNNING_TIMEOUT_S)
+    except TimeoutError:
+        if not shim.claim.had_effect:
+            raise
+
+
 def _hollow_original(shim: HomeState, freezer: Freezer) -> None:
-    shim.hollow = hollow(shim.pid, freezer)
+    shim.claim.effect()  # known to run: from here on the original is history, also for whoever finds it when we die
+
+    def fault(step: str) -> None:
+        fault_point_blocking(shim.spec.run_dir, f"home-hollow-{step}")
+
+    shim.hollow = hollow(shim.pid, freezer, fault=fault)
     at_hollowing = zip(shim.hollow.pending, shim.hollow.pending_codes, strict=True)
     shim.pending = PendingFilter(shim.signals_in_image, at_hollowing)
     shim.record.freezer = None
     shim.record.hollow = shim.hollow.to_json()
     shim.record.moves += 1
-    shim.step(State.AWAY)
+    shim.settle(State.AWAY)
     shim.channel = DeputyChannel.open(shim.pid, shim.hollow)
     shim.relays.resume_input(terminal_input=shim.foreground)
 
@@ -160,6 +185,7 @@ async def _dump(shim: HomeState, residence: Residence, freezer: Freezer, report:
             freeze_cgroup=str(freezer.path),
             external=[relay.descriptor.key for relay in shim.relays.relays if relay.is_terminal],
             page_server_fd=ours.fileno(),
+            hold_fds=[shim.claim.fd],
             timeout_s=DUMP_TIMEOUT_S,
         )
         await asyncio.to_thread(run_dump, request)
@@ -216,35 +242,40 @@ def _movable(pid: int) -> Survey:
     return found
 
 
-async def _after_commit(shim: HomeState, residence: Residence, freezer: Freezer | None) -> None:
-    """COMMIT is journaled and RUNNING never came: close the epoch, then ask what became of the copy."""
+async def _after_commit(shim: HomeState, residence: Residence, freezer: Freezer, failure: BaseException) -> None:
+    """COMMIT is journaled and the copy is not known to run: close the epoch, and wait until it certainly does not.
+
+    Returns when nothing of the copy has had an effect at home: the original may go on as if there had been none.
+    """
     close_residence(residence)
-    fate = await ask_fate(shim, residence)
-    if fate is Fate.NEVER_RAN and not shim.ran_at_guest:
-        shim.step(State.LOCAL)
+    if not shim.claim.had_effect:
+        await ask_fate(shim, residence)
         return
-    shim.step(State.DEAD)
+    shim.relays.close()
+    shim.settle(State.DEAD)
     _kill_original(shim, freezer)
+    if isinstance(failure, ProcessGone):
+        raise failure
     raise ProcessLost(shim.pid, residence.destination.node)
 
 
-def _kill_original(shim: HomeState, freezer: Freezer | None) -> None:
-    os.kill(shim.pid, 9)
-    if freezer is not None:
-        freezer.thaw()
-        freezer.release()
+def _kill_original(shim: HomeState, freezer: Freezer) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        signal.pidfd_send_signal(shim.pidfd, signal.SIGKILL)
+    freezer.thaw()
+    freezer.release()
 
 
-def _undo(shim: HomeState, residence: Residence, freezer: Freezer | None) -> None:
-    """Back to LOCAL: the original runs on, the copy never did."""
+def _undo(shim: HomeState, residence: Residence | None, freezer: Freezer) -> None:
+    """Back to LOCAL: the original runs on, and the copy, if there was one, is fenced off."""
+    if residence is not None:
+        close_residence(residence)
+    freezer.thaw()
+    freezer.release()
     shim.relays.close()
-    close_residence(residence)
-    if freezer is not None:
-        freezer.thaw()
-        freezer.release()
     shim.record.freezer = None
     if shim.state is not State.LOCAL:
-        shim.step(State.LOCAL)
+        shim.settle(State.LOCAL)
 
 
 __all__ = ["CannotMove", "Converse", "LinkLost", "ProcessLost", "Progress", "depart"]

@@ -1,7 +1,7 @@
 """What became of a copy whose start was ordered and never confirmed.
 
-The guest's node keeps the fate of each migration; home asks until it answers, for as long as the copy could
-still begin (the gate's deadline) or run (the lease).  Silence counts as "it may have run".
+The guest's node keeps the fate of each migration; home asks until it answers, and otherwise until the copy cannot be
+executing any more: its lease began before the order to go, and home grants no other once it has dropped the link.
 """
 
 from __future__ import annotations
@@ -9,51 +9,55 @@ from __future__ import annotations
 import asyncio
 from enum import StrEnum
 
-from migrated.core.lease import LEASE_S
+from migrated.core.lease import certain_after_s
 from migrated.shim.home_state import HomeState, Residence
 from omprotocol.certificates import Identity
 from omprotocol.errors import MosixError
 from omprotocol.peer import call
 
-GATE_S = 30.0
 _ASK_TIMEOUT_S = 3.0
-_PAUSE_S = 0.5
+_PAUSE_S = 0.2
 
 
 class Fate(StrEnum):
-    """The end of a copy on its node."""
+    """What the guest's node knows of a copy.  Only the first two are an end."""
 
     NEVER_RAN = "never-ran"
     RAN = "ran"
+    RUNNING = "running"
+    PENDING = "pending"
     UNKNOWN = "unknown"
 
 
+ENDED = frozenset({Fate.NEVER_RAN, Fate.RAN})
+
+
 async def ask_fate(shim: HomeState, residence: Residence) -> Fate:
-    """Ask the guest's node; waits at most the gate's deadline and the lease together."""
+    """Ask the guest's node; the link to it must be closed.  On return the copy does not execute any more."""
     destination = residence.destination
+    within_s = certain_after_s(shim.spec.lease_s)
     return await ask_node(
-        shim.identity, destination.address, destination.port, destination.node, residence.migration_id
+        shim.identity, destination.address, destination.port, destination.node, residence.migration_id, within_s
     )
 
 
-async def ask_node(identity: Identity, address: str, port: int, node: int, migration_id: str) -> Fate:
-    """Ask `node` what became of a migration until it knows; UNKNOWN when it does not answer in time."""
+async def ask_node(identity: Identity, address: str, port: int, node: int, migration_id: str, within_s: float) -> Fate:
+    """Ask `node` what became of a migration until it is over or `within_s` have passed; UNKNOWN then."""
     try:
-        async with asyncio.timeout(GATE_S + LEASE_S * 1.1 + 1.0):
+        async with asyncio.timeout(within_s):
             while True:
                 fate = await _ask_once(identity, address, port, node, migration_id)
-                if fate is not None:
+                if fate in ENDED:
                     return fate
                 await asyncio.sleep(_PAUSE_S)
     except TimeoutError:
         return Fate.UNKNOWN
 
 
-async def _ask_once(identity: Identity, address: str, port: int, node: int, migration_id: str) -> Fate | None:
+async def _ask_once(identity: Identity, address: str, port: int, node: int, migration_id: str) -> Fate:
     args = {"migration_id": migration_id}
     try:
         answer = await call(address, port, identity, node, "guest-fate", args, timeout_s=_ASK_TIMEOUT_S)
-    except MosixError:
-        return None
-    word = answer.get("fate")
-    return Fate(word) if word in (Fate.NEVER_RAN, Fate.RAN) else None
+        return Fate(str(answer.get("fate")))
+    except (MosixError, ValueError):
+        return Fate.UNKNOWN

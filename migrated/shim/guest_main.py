@@ -152,7 +152,7 @@ def _carry_files(
     if not os.read(mounted, 1):
         return 0
     os.close(mounted)
-    end = pump(fuse_fd, stream)
+    end = pump(fuse_fd, stream, stall_s=None)  # how long home may be silent is the lease's business
     _log.info("guest.files_end", extra={"pid": spec.pid, "why": end.reason.value, "requests": end.requests})
     return 0
 

@@ -17,13 +17,15 @@ import struct
 from pathlib import Path
 from typing import Any
 
-from migrated.core.lease import RENEW_S, GuestLease, Standing
+from migrated.core.lease import GuestLease, Standing
 from migrated.jail.jail import Jail
 from migrated.known import write_guest
 from migrated.shim.children import Child
+from migrated.shim.fault_points import fault_point
 from migrated.shim.guest_capture import GuestCapture
 from migrated.shim.guest_departing import Departing, companions
 from migrated.shim.guest_files import Files
+from migrated.shim.guest_lease import LeaseKeeper
 from migrated.shim.guest_relays import GuestRelays
 from migrated.shim.guest_spec import GuestSpec, jail_spec
 from migrated.shim.home_state import now
@@ -42,7 +44,6 @@ from migrated.shim.messages import (
     Failed,
     Finish,
     Go,
-    LeaseAsked,
     LeaseGranted,
     ModesChanged,
     Prepare,
@@ -67,7 +68,6 @@ GATE_TIMEOUT_S = 30.0
 _ABOUT_DUMPS = ("dumped", "dump-failed", "refused-op")
 _PREPARING = ("init", "ready")
 _FAREWELL_S = 3.0
-_HOLD_TIMEOUT_S = 10.0
 _SIGINFO_BYTES = 128
 _SI_TKILL = -6
 _CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
@@ -88,22 +88,20 @@ class GuestShim:
         self._jail: Jail | None = None
         self._relays = GuestRelays()
         self._lease = GuestLease(valid_from_s=now())
-        self._asked: dict[int, float] = {}
-        self._held = False
+        self._keeper: LeaseKeeper | None = None
         self._body = 0
         self._captured: GuestCapture | None = None
         self._departing: Departing | None = None
         self._dumps: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         self._last_modes: list[int] = []
         self._events: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
-        self.ran = False
 
     async def run(self) -> None:
         """From the first message to the end of the guest.  Leaves nothing behind."""
         try:
             if await self._arrive():
                 await self._live()
-        except (LinkLost, BadMessage, TimeoutError) as error:
+        except (MosixError, OSError, TimeoutError) as error:
             _log.warning("guest.home_lost", extra={"pid": self._spec.pid, "home": self._spec.home, "why": str(error)})
         finally:
             self._clean_up()
@@ -115,6 +113,7 @@ class GuestShim:
             prepare = await self._link.receive()
         if not isinstance(prepare, Prepare):
             raise LinkLost("home did not send the process")
+        await self._at("guest-prepare")
         try:
             await self._restore(prepare)
         except (MosixError, OSError, ValueError, TimeoutError) as error:
@@ -122,23 +121,32 @@ class GuestShim:
                 Failed(why=f"Node {self._spec.node} could not restore process {self._spec.pid}: {error}")
             )
             return False
+        self._body = self._host_pid()
+        await self._at("guest-gate")
+        said_s = now()
         await self._link.send(AtGate())
         async with asyncio.timeout(GATE_TIMEOUT_S):
             word = await self._link.receive()
         if not isinstance(word, Go):
             return False
+        await self._at("guest-go")
+        self._lease = GuestLease(said_s, word.lease_s, word.grace_s)
+        if self._lease.standing(now()) is not Standing.RUN:
+            return False  # the order is too old: home may have given this copy up
         assert self._jail is not None
-        self.ran = True
         (self._directory / "ran").touch()
-        self._lease = GuestLease(valid_from_s=now())
+        await self._at("guest-ran")
         self._jail.send("go")
         await self._expect("restored")
         self._relays.handed_over()
+        await self._at("guest-running")
         await self._link.send(Running())
-        self._body = self._host_pid()
         spec = self._spec
         write_guest(self._directory, spec.pid, spec.home, spec.uid, spec.command, os.getpid(), self._body)
         return True
+
+    async def _at(self, step: str) -> None:
+        await fault_point(self._spec.run_dir, step)
 
     async def _restore(self, prepare: Prepare) -> None:
         images = self._directory / "images"
@@ -177,12 +185,13 @@ class GuestShim:
         return event
 
     async def _live(self) -> None:
+        self._keeper = LeaseKeeper(self._spec.pid, self._lease, self._link, self._hold, self._let_go)
+        keeping = asyncio.create_task(self._keeper.run(self._tick), name="lease")
         reader = asyncio.create_task(self._link.receive(), name="from home")
         event = asyncio.create_task(self._events.get(), name="from the jail")
-        ticks = 0
         try:
             while True:
-                await asyncio.wait({reader, event}, timeout=RENEW_S, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait({reader, event}, return_when=asyncio.FIRST_COMPLETED)
                 if event.done():
                     if await self._jail_event(event.result()):
                         return
@@ -191,43 +200,26 @@ class GuestShim:
                     if not await self._from_home(reader.result()):
                         return
                     reader = asyncio.create_task(self._link.receive(), name="from home")
-                ticks += 1
-                if not self._keep_lease():
-                    return
         finally:
-            reader.cancel()
-            event.cancel()
+            for task in (keeping, reader, event):
+                task.cancel()
+            await asyncio.wait({keeping, reader, event})
 
-    def _keep_lease(self) -> bool:
-        """Ask for the next lease when it is time; hold or give up the body when it lapsed."""
-        assert self._jail is not None
-        moment = now()
-        newest = max(self._asked.values(), default=0.0)
-        if moment - newest >= RENEW_S:
-            number = max(self._asked, default=0) + 1
-            self._asked = {key: at for key, at in self._asked.items() if moment - at < 600.0}
-            self._asked[number] = moment
-            self._link.post(LeaseAsked(number=number))
-            self._report_usage()
-        standing = self._lease.standing(moment)
+    def _tick(self) -> bool:
+        """Between two leases: tell what the body uses; false when it cannot go on."""
         if self._files.lost:
             _log.error("guest.files_lost", extra={"pid": self._spec.pid, "home": self._spec.home})
             return False
-        if standing is Standing.KILL:
-            _log.error("guest.lease_ended", extra={"pid": self._spec.pid, "home": self._spec.home})
-            return False
-        if standing is Standing.HOLD and not self._held:
-            self._held = True
-            self._jail.freeze(_HOLD_TIMEOUT_S)
-        elif standing is Standing.RUN:
-            self._let_go()
+        self._report_usage()
         return True
 
+    def _hold(self) -> None:
+        assert self._jail is not None
+        self._jail.hold()
+
     def _let_go(self) -> None:
-        if self._held and self._jail is not None:
-            self._held = False
-            if self._departing is None:
-                self._jail.thaw()
+        if self._jail is not None and self._departing is None:
+            self._jail.thaw()
 
     def _report_usage(self) -> None:
         with contextlib.suppress(OSError, ValueError, MosixError):
@@ -285,8 +277,8 @@ class GuestShim:
             case Data() | Taken() | EndOfInput() | Broken():
                 self._relays.handle(message)
             case LeaseGranted(number=number):
-                if number in self._asked:
-                    self._lease.granted(self._asked[number])
+                if self._keeper is not None:
+                    self._keeper.granted(number)
             case Signal(signo=signo, info=info):
                 self._signal(signo, info)
             case TerminalSet(size=size, foreground=foreground):
@@ -330,6 +322,7 @@ class GuestShim:
         except (MosixError, OSError, ValueError) as error:
             await self._link.send(Failed(why=f"The body of process {self._spec.pid} cannot be captured: {error}"))
             return
+        await self._at("guest-captured")
         self._relays.drain_output()
         captured = self._captured.message(self._relays.take_unread(), self._relays.links)
         captured.companions = len(companions(self._body))
@@ -372,7 +365,6 @@ class GuestShim:
     def _clean_up(self) -> None:
         if self._captured is not None:
             self._captured.kill()
-        self._let_go()
         if self._jail is not None:
             asyncio.get_running_loop().remove_reader(self._jail.fileno())
         self._files.end()

@@ -16,6 +16,7 @@ import msgspec
 
 from migrated.core.ledger import State
 from migrated.journal import Journal, Record
+from migrated.shim.claim import Claim
 from migrated.shim.home_shim import HomeShim
 from migrated.shim.home_state import HomeSpec, HomeState
 from migrated.shim.logs import log_to_syslog
@@ -23,6 +24,8 @@ from migrated.survey.facts import boot_id, read_facts
 from omprotocol.certificates import Identity
 from omprotocol.cluster_key import load
 from omprotocol.paths import Paths
+
+_CLAIM_TIMEOUT_S = 10.0
 
 
 def main() -> int:
@@ -33,6 +36,8 @@ def main() -> int:
     os.umask(0o077)
     log_to_syslog("omdiscd-home")
     paths = Paths(run_dir=Path(spec.run_dir), state_dir=Path(spec.state_dir), etc_dir=Path(spec.etc_dir))
+    claim = Claim.take(paths.run_dir / "away" / str(spec.pid), spec.pid, _CLAIM_TIMEOUT_S)
+    pidfd = os.pidfd_open(spec.pid)
     facts = read_facts(spec.pid)
     if facts.start_ticks != spec.start_ticks:
         return 1
@@ -54,8 +59,9 @@ def main() -> int:
         identity=Identity.create(load(paths.cluster_key), spec.node),
         journal=Journal(paths.journal_dir),
         record=record,
+        claim=claim,
+        pidfd=pidfd,
     )
-    shim.work_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     asyncio.run(_serve(shim, shim.work_dir / "control"))
     return 0
 

@@ -61,12 +61,15 @@ class HomeShim:
                 on_ready.unlink(missing_ok=True)
                 idle.cancel()
             await self._farewell()
-        self._shim.journal.remove(self._shim.pid)
-        clear_directory(self._shim.work_dir / "images")
-        with contextlib.suppress(OSError):
-            self._shim.work_dir.rmdir()
 
     async def _farewell(self) -> None:
+        # First what another shim of the same process needs: this one may still have a pipe to feed for long.
+        with contextlib.suppress(OSError):
+            self._shim.journal.remove(self._shim.pid)
+        clear_directory(self._shim.work_dir / "images")
+        self._shim.claim.release()
+        with contextlib.suppress(OSError):
+            self._shim.work_dir.rmdir()
         residence = self._shim.residence
         if residence is not None:
             await residence.link.finish(_FAREWELL_S)
@@ -108,11 +111,13 @@ class HomeShim:
             _log.exception("shim.request_failed", extra={"pid": self._shim.pid})
             message = f"Moving process {self._shim.pid} failed ({error}); it is {self._whereabouts()}."
             answer = {"ok": False, "error": MosixError("internal", message, 255).to_wire()}
-        with contextlib.suppress(OSError):
-            writer.write(json.dumps(answer).encode() + b"\n")
-            await writer.drain()
-        if self._shim.state in (State.LOCAL, State.HOME, State.DEAD) and request.get("op") != "status":
+        ended = self._shim.state in (State.LOCAL, State.HOME, State.DEAD)
+        over = ended and request.get("op") != "status" and not self._busy.locked()
+        if over:
             self._over.set()
+        with contextlib.suppress(OSError):
+            writer.write(json.dumps(answer | {"over": over}).encode() + b"\n")
+            await writer.drain()
 
     async def _do(self, request: dict[str, Any], progress: Any) -> dict[str, Any]:
         if request.get("op") == "status":

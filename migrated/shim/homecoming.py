@@ -71,6 +71,7 @@ async def come_home(shim: HomeState, conversation: Conversation, progress: Progr
     refill: Refill | None = None
     try:
         await progress({"phase": "freeze"})
+        await shim.at("home-returning")
         await residence.link.send(Capture())
         captured = await conversation.answer(Captured, CAPTURE_TIMEOUT_S)
         state = _decoded(shim.pid, captured.state)
@@ -85,14 +86,19 @@ async def come_home(shim: HomeState, conversation: Conversation, progress: Progr
         if not await shim.relays.written(OUTPUT_TIMEOUT_S):
             raise NotInPlace(shim.pid, ["a reader of its output does not read"])
         await progress({"phase": "copy"})
+        await shim.at("home-captured")
         refill.begin()
+        await shim.at("home-refilling")
         await residence.link.send(WantPages())
         while not isinstance(part := await conversation.next_answer(PAGE_TIMEOUT_S), PagesEnd):
             if isinstance(part, Pages):
                 refill.write_pages(part.address, part.data)
         fed = _put_back(shim, refill, captured)
+        await shim.at("home-refilled")
         shim.step(State.HOME)
+        await shim.at("home-home")
         refill.finish()
+        await shim.at("home-finished")
     except BaseException as failure:
         await _stay_away(shim, refill)
         if isinstance(failure, TimeoutError):
@@ -175,7 +181,7 @@ async def _stay_away(shim: HomeState, refill: Refill | None) -> None:
         refill.abort()
     if shim.state is State.HOME:
         shim.record.state = State.RETURNING
-    shim.step(State.AWAY)
+    shim.settle(State.AWAY)
     with contextlib.suppress(LinkLost):
         await shim.residence.link.send(Resume())
     shim.relays.resume_input(terminal_input=shim.foreground)

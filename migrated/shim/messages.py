@@ -72,9 +72,11 @@ class Prepare(Message):
 
 
 class Go(Message):
-    """The journal has decided: let the body run."""
+    """The journal has decided: let the body run, under leases of `lease_s` and held for `grace_s` after one."""
 
     epoch: int
+    lease_s: float
+    grace_s: float
 
 
 class Refuse(Message):

@@ -15,12 +15,12 @@ from typing import Any
 
 from migrated.core.ledger import State
 from migrated.shim.conversation import Conversation
-from migrated.shim.departure import GATE_TIMEOUT_S, PAGES_TIMEOUT_S, RUNNING_TIMEOUT_S, ProcessLost
-from migrated.shim.fate import Fate, ask_fate
+from migrated.shim.departure import GATE_TIMEOUT_S, PAGES_TIMEOUT_S, ProcessLost, until_running
+from migrated.shim.fate import ask_fate
 from migrated.shim.guest_spec import jail_facts
 from migrated.shim.home_state import Destination, HomeState, MoveReport, Residence, now
 from migrated.shim.link import LinkLost
-from migrated.shim.messages import AtGate, Dumped, Finish, Go, Prepare, Resume, Running, SendOn
+from migrated.shim.messages import AtGate, Dumped, Finish, Go, Prepare, Resume, SendOn
 from migrated.shim.residence import close_residence, open_residence
 from migrated.shim.terminal import read_state
 from omprotocol.errors import MosixError
@@ -103,6 +103,7 @@ async def _transfer(
     await progress({"phase": "restore"})
     await residence.link.send(_prepare(shim, dumped))
     await conversation.answer(AtGate, GATE_TIMEOUT_S)
+    await shim.at("home-onward-ready")
     return dumped
 
 
@@ -125,18 +126,20 @@ async def _commit(
     shim: HomeState, origin: Residence, residence: Residence, conversation: Conversation, dumped: Dumped
 ) -> None:
     """From here on the new copy is the body; only a node that says it never ran gives it back to the old one."""
+    shim.claim.forget_effects()
     _settle(shim, residence)
+    await shim.at("home-onward-committed")
     shim.relays.detach(dumped.unread)
     shim.relays.attach(residence.link.post, shim.is_in_foreground)
     try:
-        await residence.link.send(Go(epoch=shim.record.epoch))
-        await conversation.answer(Running, RUNNING_TIMEOUT_S)
+        await residence.link.send(Go(shim.record.epoch, shim.spec.lease_s, shim.spec.grace_s))
+        await until_running(shim, conversation)
     except (MosixError, TimeoutError):
         close_residence(residence)
-        if await ask_fate(shim, residence) is not Fate.NEVER_RAN:
-            shim.step(State.DEAD)
-            close_residence(origin)
+        if shim.claim.had_effect:
+            close_residence(origin)  # whoever looks after the process sees that no body is left
             raise ProcessLost(shim.pid, residence.destination.node) from None
+        await ask_fate(shim, residence)
         _settle(shim, origin)
         shim.relays.detach({})
         shim.relays.attach(origin.link.post, shim.is_in_foreground)
@@ -167,7 +170,7 @@ def _settle(shim: HomeState, residence: Residence) -> None:
 
 async def _go_on_there(shim: HomeState, origin: Residence) -> None:
     if shim.state is State.ONWARD:
-        shim.step(State.AWAY)
+        shim.settle(State.AWAY)
     try:
         await origin.link.send(Resume())
     except LinkLost:

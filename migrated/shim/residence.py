@@ -16,6 +16,7 @@ from migrated.mfs.server import serve
 from migrated.mfs.session import Credentials
 from migrated.mfs.view import View
 from migrated.shim.children import Child, fork_child
+from migrated.shim.fault_points import fault_point_blocking
 from migrated.shim.home_state import Destination, HomeState, Residence
 from migrated.shim.link import connect
 from migrated.shim.messages import Hello
@@ -60,7 +61,7 @@ async def open_residence(
     link = await connect(destination.address, ports["control"], shim.identity, destination.node, hello)
     server: Child | None = None
     if root == "mfs":
-        server = fork_child("files", set(), lambda: _serve_files(shim, destination, ports["files"], hello))
+        server = fork_child("files", {shim.claim.fd}, lambda: _serve_files(shim, destination, ports["files"], hello))
     return Residence(
         destination=destination,
         migration_id=hello.migration_id,
@@ -78,6 +79,7 @@ def stream_pages(shim: HomeState, residence: Residence, local: socket.socket) ->
     hello = Hello(migration_id=residence.migration_id, token=residence.token)
 
     def carry() -> int:
+        fault_point_blocking(shim.spec.run_dir, "home-pages")
         remote = dial(destination.address, residence.pages_port, shim.identity, destination.node, hello)
         join(local, remote)
         remote.close()
@@ -112,7 +114,8 @@ def _serve_files(shim: HomeState, destination: Destination, port: int, hello: He
     assert shim.survey is not None
     facts = shim.survey.facts
     stream = dial(destination.address, port, shim.identity, destination.node, hello)
-    serve(stream, View(pid=facts.pid, credentials=Credentials(facts.uid, facts.gid, facts.groups)))
+    view = View(pid=facts.pid, credentials=Credentials(facts.uid, facts.gid, facts.groups))
+    serve(stream, view, before_change=shim.claim.effect)
     return 0
 
 
