@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import msgspec
 
-from balancer.memory import USABLE
+from balancer.memory import RESERVE
 
 MAX_PENDING = 2  # arrivals under way at one time
 RISE = 0.5  # processes by which the load may exceed what the asker believed
@@ -75,7 +75,7 @@ class LeaseBook:
             return "asks for something that cannot be"
         if ask.step == "load" and not load <= ask.load_seen + RISE:
             return f"its load is {load:.2f} and not {ask.load_seen:.2f} any more"
-        if ask.rss_bytes > mem_free - (1 - USABLE) * mem_total and ask.step != "drain":
+        if ask.rss_bytes > mem_free - RESERVE * mem_total and ask.step != "drain":
             return "its memory is short"
         hold_s = min(max(ask.hold_s, 1.0), MAX_LEASE_S) if ask.hold_s == ask.hold_s else LEASE_S
         self._leases[key] = Lease(ask, now + hold_s)

@@ -7,6 +7,7 @@ Amir et al.). Bytes throughout.
 from __future__ import annotations
 
 USABLE = 0.95
+RESERVE = 0.05  # the rest
 THRASH = 10.0
 
 
@@ -27,4 +28,4 @@ def shortage_bytes(used_bytes: float, total_bytes: float) -> float:
 
 def fits(rss_bytes: float, free_bytes: float, total_bytes: float) -> bool:
     """True when a process of this size leaves the node its reserve (5 %)."""
-    return rss_bytes <= free_bytes - (1 - USABLE) * total_bytes
+    return rss_bytes <= free_bytes - RESERVE * total_bytes

@@ -13,6 +13,7 @@ KEEP = 0.95  # weight of a past move after each new one: about the last 20 count
 PRIOR_FIXED_S = 0.1
 PRIOR_BYTES_PER_S = 80e6
 _PRIOR_SIZES = (0.0, 64e6)
+_LEAST_PRIOR = 0.01  # weight of an assumed move once there are enough real ones
 _MIN_COST_S = 1e-3
 _MAX_FROZEN_S = 3600.0
 _MAX_BYTES = 1e15
@@ -50,9 +51,11 @@ def learn(model: MoveCost, size_bytes: float, frozen_s: float) -> MoveCost:
     sum_xx = model.sum_xx * KEEP + size_bytes * size_bytes
     sum_xy = model.sum_xy * KEEP + size_bytes * frozen_s
     n, sx, sy, sxx, sxy = weight, sum_x, sum_y, sum_xx, sum_xy
+    prior = max(_LEAST_PRIOR, KEEP**model.moves)
     for x in _PRIOR_SIZES:
         y = PRIOR_FIXED_S + x / PRIOR_BYTES_PER_S
-        n, sx, sy, sxx, sxy = n + 1, sx + x, sy + y, sxx + x * x, sxy + x * y
+        n, sx, sy = n + prior, sx + prior * x, sy + prior * y
+        sxx, sxy = sxx + prior * x * x, sxy + prior * x * y
     slope = max(0.0, (n * sxy - sx * sy) / (n * sxx - sx * sx))
     fixed = (sy - slope * sx) / n
     if fixed < 0:

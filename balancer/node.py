@@ -40,6 +40,7 @@ from balancer.explain import Explanation, explain
 from balancer.facts import Hold, Move, OwnFacts, ProcessFacts, Stay, View
 from balancer.gossip import Gossip
 from balancer.leases import LeaseAsk, LeaseBook
+from balancer.memory import RESERVE
 from balancer.outgoing import Outgoing
 from balancer.peers import PeerBook
 from balancer.placing import PlacingDesk
@@ -304,7 +305,7 @@ class BalancerCore:
             if not tracked.held_until:
                 continue
             rss = tracked.sample.rss_bytes if tracked.sample is not None else 0.0
-            if now >= tracked.held_until or rss <= self.mem_free() - 0.05 * self.mem_total:
+            if now >= tracked.held_until or rss <= self.mem_free() - RESERVE * self.mem_total:
                 tracked.held_until = 0.0
                 tracked.may_hold_at = now + self.settings.limits.hold_s
                 commands.append(ReleaseProcess(pid))

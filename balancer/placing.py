@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 MAX_WAITING = 1024
 STARTED_S = 0.05  # a program shows up in the samples this long after it was started
 ANY_LOAD = 1e6
+PLACE_LEASE_S = 2.0  # a program is there at once, or not at all
 
 
 class PlacingDesk:
@@ -90,7 +91,7 @@ class PlacingDesk:
         ask_id = core.next_ask_id()
         placing.ask_ids[ask_id] = node
         self._by_ask[ask_id] = placing
-        ask = LeaseAsk(core.node, ask_id, 1.0, placing.rss_bytes, load_seen)
+        ask = LeaseAsk(core.node, ask_id, 1.0, placing.rss_bytes, load_seen, hold_s=PLACE_LEASE_S)
         return AskLease(node, ask, core.settings.ask_timeout_s)
 
     def _ask_next(self, placing: Placing, now: float) -> list[Command]:

@@ -82,7 +82,7 @@ class OursPolicy:
     def _best_for(
         view: View, process: ProcessFacts, peers: list[PeerFacts], trace: Trace | None
     ) -> tuple[float, float, list[tuple[float, int]]] | None:
-        """(gain per cost, gain, rated targets) of moving this process, or None."""
+        """(rank, gain, rated targets) of moving this process, or None. It ranks by gain over its whole life."""
         own, limits = view.own, view.limits
         cost_s = view.move_cost.seconds(process.rss_bytes)
         reason = process_reason(process, own, cost_s, limits)
@@ -91,6 +91,7 @@ class OursPolicy:
                 trace.note("process", reason, pid=process.pid)
             return None
         left_s = lasting_s(process, own, limits)
+        life_s = max(limits.least_life_s, process.cpu_s)
         saved = relief(own, process, view.nodes)
         weight = cpu_weight(process)
         rated: list[tuple[float, int]] = []
@@ -121,7 +122,7 @@ class OursPolicy:
                 best_gain = max(best_gain, gain)
         if not rated:
             return None
-        return best_gain / cost_s, best_gain, rated
+        return best_gain / left_s * life_s / cost_s, best_gain, rated
 
     def choose_place(
         self, view: View, rss_bytes: float, allowed: frozenset[int] | None, draw: Draw, trace: Trace | None

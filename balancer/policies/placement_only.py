@@ -27,11 +27,11 @@ class BestInViewPolicy:
         self, view: View, rss_bytes: float, allowed: frozenset[int] | None, draw: Draw, trace: Trace | None
     ) -> tuple[int, ...]:
         own = view.own
-        best = (share(own.load + 1, own.speed, own.cpus), own.load, own.node)
+        best = (share(own.load + 1, own.speed, own.cpus), own.load, 0.0, own.node)
         for peer in view.peers:
             if peer_reason(peer, view.limits) or not fits(rss_bytes, peer.mem_free, peer.mem_total):
                 continue
             if allowed is not None and peer.node not in allowed:
                 continue
-            best = min(best, (share(peer.load + 1, peer.speed, peer.cpus), peer.load, peer.node))
-        return () if best[2] == own.node else (best[2],)
+            best = min(best, (share(peer.load + 1, peer.speed, peer.cpus), peer.load, draw.random(), peer.node))
+        return () if best[3] == own.node else (best[3],)

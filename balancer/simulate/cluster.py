@@ -117,6 +117,7 @@ class Simulation:
         self._serial = 0
         self._queue: deque[tuple[int, Command]] = deque()
         self._ticks = sorted((draw.random(), node) for node in self.machines)
+        self._idle = policy == "none"  # nobody decides anything: no ticks
         self._turn = 0
         self._base = 0.0
         self._next = 0
@@ -145,8 +146,8 @@ class Simulation:
         while self.unfinished:
             arrival_s = jobs[self._next].arrived_s if self._next < len(jobs) else 1e300
             event_s = heap[0][0] if heap else 1e300
-            tick_s = self._base + ticks[self._turn][0]
-            if tick_s - self._changed > QUIET_S and min(arrival_s, event_s) > tick_s:
+            tick_s = 1e301 if self._idle else self._base + ticks[self._turn][0]
+            if not self._idle and tick_s - self._changed > QUIET_S and min(arrival_s, event_s) > tick_s:
                 self._base += float(int(min(arrival_s, event_s, until_s) - tick_s))
                 tick_s = self._base + ticks[self._turn][0]
                 self._changed = tick_s

@@ -68,7 +68,9 @@ def amir(effort: Effort, progress: Progress) -> Iterator[Check]:
         done = len(counts)
         if done % effort.progress_every == 0:
             figures = ", ".join(f"{policy} {sum(sums[policy]) / sum(counts):.3f}" for policy in policies)
-            progress(f"{done} runs, {sum(counts)} jobs: mean slowdown {figures}")
+            ratios = (ratio_interval(sums["ours"], sums[policy]) for policy in policies[:3])
+            bounds = ", ".join(f"{ratio.mean:.3f} [{ratio.low:.3f}, {ratio.high:.3f}]" for ratio in ratios)
+            progress(f"{done} runs, {sum(counts)} jobs: mean slowdown {figures}; ratios {bounds}")
     figures = ", ".join(f"{policy} {sum(sums[policy]) / sum(counts):.3f}" for policy in policies)
     progress(f"{len(counts)} runs, {sum(counts)} jobs: mean slowdown {figures}")
     yield Check("slowdown against round robin", ratio_interval(sums["ours"], sums["none"]), 0.15)
