@@ -20,6 +20,7 @@ from openmosixview.collector.writing import (
     add_processes,
     add_samples,
     drop_oldest,
+    is_at_largest_size,
     thin,
 )
 from openmosixview.control_client import ControlClient
@@ -78,7 +79,9 @@ class Sampler:
         try:
             statement(self._connection, *args)
         except sqlite3.OperationalError as error:
-            if getattr(error, "sqlite_errorcode", 0) != sqlite3.SQLITE_FULL or not drop_oldest(self._connection):
+            # A full disk is not a full history: nothing is dropped for it.
+            is_full = getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_FULL
+            if not is_full or not is_at_largest_size(self._connection) or not drop_oldest(self._connection):
                 raise
             statement(self._connection, *args)
 

@@ -7,6 +7,7 @@ either all of it or nothing.
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -24,6 +25,8 @@ PROCESSES_KEPT_S = (3 * 86400, 30 * 86400)
 PROCESSES_COARSE_S = 900
 MAX_PROCESSES = 200
 MAX_MARKS = 1000
+SPARE_PAGES = 16
+"""A transaction that needs so many pages may fail before the file has its very largest size."""
 MAX_MOVES = 100_000
 DROPPED_AT_ONCE = 0.1
 """The share of the oldest samples that goes when the file has reached its largest size."""
@@ -114,6 +117,12 @@ def thin(connection: sqlite3.Connection, now: int) -> None:
     connection.execute("PRAGMA incremental_vacuum(2000)").fetchall()
 
 
+def is_at_largest_size(connection: sqlite3.Connection) -> bool:
+    """Whether the file has grown as far as it may."""
+    pages = connection.execute("PRAGMA page_count").fetchone()[0]
+    return bool(pages + SPARE_PAGES >= connection.execute("PRAGMA max_page_count").fetchone()[0])
+
+
 def drop_oldest(connection: sqlite3.Connection) -> int:
     """Make room in a file that has reached its largest size; returns how many rows went."""
     dropped = 0
@@ -138,12 +147,16 @@ def save_and_begin_anew(connection: sqlite3.Connection, saved: Path) -> None:
     last_processes = connection.execute("SELECT coalesce(max(t), 0) FROM processes").fetchone()[0]
     last_move = connection.execute("SELECT coalesce(max(t), 0) FROM moves").fetchone()[0]
     last_mark = connection.execute("SELECT coalesce(max(t), 0) FROM marks").fetchone()[0]
+    draft = saved.with_suffix(".part")
     try:
-        connection.execute("VACUUM INTO ?", (str(saved),))
-    except sqlite3.Error as error:
-        saved.unlink(missing_ok=True)
+        draft.unlink(missing_ok=True)
+        connection.execute("VACUUM INTO ?", (str(draft),))
+        draft.chmod(0o600)
+        os.link(draft, saved)  # a rename would replace a file of that name
+    except (sqlite3.Error, OSError) as error:
         raise MosixError("history", f"The history could not be saved as {saved}: {error}; it goes on.") from None
-    saved.chmod(0o600)
+    finally:
+        draft.unlink(missing_ok=True)
     with transaction(connection):
         connection.execute("DELETE FROM samples WHERE t <= ?", (last,))
         connection.execute("DELETE FROM processes WHERE t <= ?", (last_processes,))

@@ -17,6 +17,8 @@ const LENGTHS = [
   ["All", 0],
 ];
 const COMPARED_AT_MOST = 8;
+const SHORTEST_S = 120;
+const LONGEST_S = 400 * 86400;
 
 const page = document.getElementById("page");
 const view = { quantity: "load", start: 0, end: 0, length: 3600, history: "", compared: new Set() };
@@ -47,7 +49,7 @@ replace(
   ),
   h(
     "div",
-    { class: "card filters no-print" },
+    { class: "card filters alone no-print" },
     h("span", { class: "pair", role: "group", "aria-label": "What is shown" }, load, memory),
     h("label", {}, "Time", lengths),
     h("button", { type: "button", onclick: () => zoomTo(view.start - (view.end - view.start) / 2, view.end + (view.end - view.start) / 2) }, "Zoom out"),
@@ -191,9 +193,9 @@ function zoomTo(start, end) {
   live.checked = false;
   view.length = null;
   lengths.value = "zoom";
-  const least = 60;
   const middle = (start + end) / 2;
-  Object.assign(view, end - start < least ? { start: middle - least / 2, end: middle + least / 2 } : { start, end });
+  const half = Math.max(SHORTEST_S, Math.min(LONGEST_S, end - start)) / 2;
+  Object.assign(view, { start: middle - half, end: middle + half });
   refresh();
 }
 
@@ -211,7 +213,9 @@ async function refresh() {
   const last = view.history ? known.span[1] : Math.max(known.now, known.span[1]);
   if (view.length !== null) {
     view.end = Math.ceil(last);
-    view.start = view.length ? view.end - view.length : Math.min(known.span[0], view.end - 60);
+    // Not more than was collected: a young history fills its graph.
+    const first = Math.min(known.span[0], view.end - SHORTEST_S);
+    view.start = view.length ? Math.max(view.end - view.length, first) : first;
   }
   const times = `from=${Math.round(view.start)}&to=${Math.round(view.end)}&history=${encodeURIComponent(view.history)}`;
   try {

@@ -59,7 +59,7 @@ async function load() {
   }
   slider.max = String(Math.max(0, moments.length - 1));
   if (wasAtEnd) slider.value = slider.max;
-  text(summary, moments.length ? `${moments.length} moments from ${moment(moments[0])} to ${moment(moments.at(-1))}` : "");
+  text(summary, moments.length > 1 ? `${moments.length} moments from ${moment(moments[0])} to ${moment(moments.at(-1))}` : "");
   await look();
 }
 
