@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import logging
 import os
 import resource
@@ -30,6 +31,8 @@ from omprotocol.paths import Paths
 
 log = logging.getLogger(__name__)
 
+PRIORITY = -10
+"""Nice value: a daemon that starves among its users' jobs is taken for dead and balances on old news."""
 DESCRIPTORS_MAX = 65536
 """More than all caps on connections together."""
 
@@ -79,6 +82,8 @@ def _serve(settings: Settings, paths: Paths, reread: Callable[[], Settings], rep
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core file would hold the cluster key
     _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, DESCRIPTORS_MAX), hard))
+    with contextlib.suppress(PermissionError):
+        os.setpriority(os.PRIO_PROCESS, 0, PRIORITY)
 
     def ready() -> None:
         report("")
