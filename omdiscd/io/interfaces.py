@@ -9,12 +9,15 @@ from __future__ import annotations
 import socket
 from dataclasses import dataclass
 from ipaddress import IPv4Address
+from pathlib import Path
 from typing import Any
 
 import netifaces
 import psutil
 
 from omprotocol.errors import EXIT_FAILED, MosixError
+
+_ROUTE_IS_UP = 0x1  # RTF_UP
 
 
 @dataclass(frozen=True)
@@ -37,15 +40,29 @@ class Interface:
 
 def default_interface() -> str:
     """Return the name of the interface of the default route. Raises MosixError `no-default-route`."""
-    gateways: Any = netifaces.gateways()
-    default = gateways.get("default", {}).get(netifaces.AF_INET)
-    if not default:
+    # A list of (gateway, interface, whether it is the default); routes without a gateway are not in it.
+    routes: Any = netifaces.gateways().get(netifaces.AF_INET, [])
+    name = next((route[1] for route in routes if len(route) > 2 and route[2]), None) or _direct_default()
+    if name is None:
         message = (
             "Unable to determine the address of the default interface: there is no default route. "
             "Without one, name the interface with -i. Unable to initialize network. Exiting."
         )
         raise MosixError("no-default-route", message, EXIT_FAILED)
-    return str(default[1])
+    return str(name)
+
+
+def _direct_default() -> str | None:
+    """The interface of a default route that has no gateway, as tunnels have."""
+    try:
+        lines = Path("/proc/net/route").read_text(encoding="ascii").splitlines()[1:]
+    except OSError:
+        return None
+    for line in lines:
+        name, destination, _gateway, flags, *_, mask, _mtu, _window, _irtt = line.split()
+        if destination == mask == "00000000" and int(flags, 16) & _ROUTE_IS_UP:
+            return name
+    return None
 
 
 def present_interfaces(names: tuple[str, ...], preferred: str = "") -> list[Interface]:
