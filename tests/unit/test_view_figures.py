@@ -1,6 +1,9 @@
 """What the pages show, computed: figures of the main table, pages of processes, metrics, orders for mosrun."""
 
+import json
+import re
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -169,3 +172,14 @@ def test_the_oldest_session_goes_when_there_are_too_many() -> None:
         cookies.append(sessions.exchange(sessions.new_token()) or "")
     assert not sessions.is_known(cookies[0])
     assert all(sessions.is_known(cookie) for cookie in cookies[1:])
+
+
+def test_the_dashboard_asks_for_metrics_that_exist() -> None:
+    dashboard = json.loads((Path(__file__).parents[2] / "packaging/grafana/openmosix.json").read_text())
+    table = {"node": 1, "yardstick": 15000, "nodes": [node_row(1)]}
+    text = metrics_text({"state": "ok"} | cluster_figures(table), 0, 0)
+    known = set(re.findall(r"^# TYPE (\w+)", text, re.MULTILINE))
+    asked = {
+        name for panel in dashboard["panels"] for name in re.findall(r"openmosix_\w+", panel["targets"][0]["expr"])
+    }
+    assert asked <= known
