@@ -19,6 +19,8 @@ EXIT_INTERRUPTED = 130
 
 
 class _Parser(ArgumentParser):
+    _examples = ""
+
     def error(self, message: str) -> NoReturn:
         raise MosixError("usage", f"{message} (see {self.prog} --help)", EXIT_USAGE)
 
@@ -32,6 +34,7 @@ def parser_for(program: str, summary: str, examples: str) -> ArgumentParser:
         formatter_class=RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
+    made._examples = examples
     made.add_argument("--version", action="version", version=f"{program} (openMosix) {VERSION}")
     return made
 

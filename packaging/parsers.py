@@ -9,7 +9,7 @@ import argparse
 import importlib
 from typing import Any
 
-# Command: module with main(), and arguments that get it as far as parsing.
+# Command: module with main() (or module:function), and arguments that get it as far as parsing.
 COMMANDS: dict[str, tuple[str, list[str]]] = {
     "migrate": ("moscmd.migrate", ["1", "2"]),
     "mosctl": ("moscmd.mosctl", ["status"]),
@@ -18,6 +18,12 @@ COMMANDS: dict[str, tuple[str, list[str]]] = {
     "mtop": ("moscmd.mtop", []),
     "omdiscd": ("omdiscd.main", []),
     "omlab": ("omlab.main", []),
+    "openmosixanalyzer": ("openmosixview.main:analyzer_main", []),
+    "openmosixcollector": ("openmosixview.collector.command", []),
+    "openmosixhistory": ("openmosixview.main:history_main", []),
+    "openmosixmigmon": ("openmosixview.main:migmon_main", []),
+    "openmosixprocs": ("openmosixview.main:procs_main", []),
+    "openmosixview": ("openmosixview.main:view_main", []),
     "setpe": ("moscmd.setpe", []),
     "showmap": ("moscmd.showmap", []),
 }
@@ -31,7 +37,8 @@ class _Caught(BaseException):
 def parser_of(command: str) -> argparse.ArgumentParser:
     """The parser a command uses. Raises LookupError for one that does not parse."""
     module, arguments = COMMANDS[command]
-    main = importlib.import_module(module).main
+    name, _, function = module.partition(":")
+    main = getattr(importlib.import_module(name), function or "main")
     original = argparse.ArgumentParser.parse_args
     intermixed = argparse.ArgumentParser.parse_intermixed_args
 

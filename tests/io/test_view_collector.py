@@ -189,7 +189,7 @@ def test_a_link_in_place_of_the_lock_is_not_followed(tmp_path: Path) -> None:
     victim.write_text("precious")
     (tmp_path / "collector").mkdir()
     (tmp_path / "collector/collector.pid").symlink_to(victim)
-    with pytest.raises(OSError, match="symbolic link|loop"):
+    with pytest.raises(OSError, match=r"symbolic link|loop"):
         CollectorControl(tmp_path / "collector").take_lock()
     assert victim.read_text() == "precious"
 

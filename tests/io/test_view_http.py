@@ -352,7 +352,7 @@ async def test_programs_end_with_the_view(tmp_path: Path) -> None:
 
 async def test_guests_are_read_from_and_sent_by_the_tree(view: ViewBench) -> None:
     directory = view.view.paths.hpc_dir / "remote/77"
-    status, body = await view.order("/api/guests/77/send", {"to": "home"})
+    status, _ = await view.order("/api/guests/77/send", {"to": "home"})
     assert status == 404
     assert (await view.client.get("/api/guests")).status == 409
     directory.mkdir(parents=True)

@@ -1,0 +1,11 @@
+# fish completion of openmosixanalyzer; made by packaging/completion.py
+complete -c openmosixanalyzer -s h -d 'show this help message and exit'
+complete -c openmosixanalyzer -l help -d 'show this help message and exit'
+complete -c openmosixanalyzer -l version -d 'show programs version number and exit'
+complete -c openmosixanalyzer -l port -d 'port to listen on (default 8334, or another one when it is taken)'
+complete -c openmosixanalyzer -l no-browser -d 'do not open a browser'
+complete -c openmosixanalyzer -l listen -d 'address to listen on (needs TLS)'
+complete -c openmosixanalyzer -l name -d 'a host name this view answers to, may be repeated'
+complete -c openmosixanalyzer -l certificate -d 'TLS certificate (PEM), with its chain'
+complete -c openmosixanalyzer -l private-key -d 'its key (PEM)'
+complete -c openmosixanalyzer -l collector-directory -d 'where the collector keeps its history'

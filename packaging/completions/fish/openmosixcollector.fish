@@ -1,0 +1,13 @@
+# fish completion of openmosixcollector; made by packaging/completion.py
+complete -c openmosixcollector -s h -d 'show this help message and exit'
+complete -c openmosixcollector -l help -d 'show this help message and exit'
+complete -c openmosixcollector -l version -d 'show programs version number and exit'
+complete -c openmosixcollector -s d -d 'start as a daemon'
+complete -c openmosixcollector -l foreground -d 'collect until interrupted, messages on standard error'
+complete -c openmosixcollector -s k -d 'stop the daemon'
+complete -c openmosixcollector -s n -d 'set a checkpoint, with a word to it'
+complete -c openmosixcollector -s r -d 'save the history and begin a new one'
+complete -c openmosixcollector -l state -d 'say whether it runs; status 0 when it does, else 1'
+complete -c openmosixcollector -l export -d 'print the history'
+complete -c openmosixcollector -l hours -d 'export only the last so many hours'
+complete -c openmosixcollector -l directory -d 'where the history is (default\: your own state directory)'

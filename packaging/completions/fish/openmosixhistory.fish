@@ -1,0 +1,11 @@
+# fish completion of openmosixhistory; made by packaging/completion.py
+complete -c openmosixhistory -s h -d 'show this help message and exit'
+complete -c openmosixhistory -l help -d 'show this help message and exit'
+complete -c openmosixhistory -l version -d 'show programs version number and exit'
+complete -c openmosixhistory -l port -d 'port to listen on (default 8334, or another one when it is taken)'
+complete -c openmosixhistory -l no-browser -d 'do not open a browser'
+complete -c openmosixhistory -l listen -d 'address to listen on (needs TLS)'
+complete -c openmosixhistory -l name -d 'a host name this view answers to, may be repeated'
+complete -c openmosixhistory -l certificate -d 'TLS certificate (PEM), with its chain'
+complete -c openmosixhistory -l private-key -d 'its key (PEM)'
+complete -c openmosixhistory -l collector-directory -d 'where the collector keeps its history'

@@ -1,0 +1,11 @@
+# fish completion of openmosixmigmon; made by packaging/completion.py
+complete -c openmosixmigmon -s h -d 'show this help message and exit'
+complete -c openmosixmigmon -l help -d 'show this help message and exit'
+complete -c openmosixmigmon -l version -d 'show programs version number and exit'
+complete -c openmosixmigmon -l port -d 'port to listen on (default 8334, or another one when it is taken)'
+complete -c openmosixmigmon -l no-browser -d 'do not open a browser'
+complete -c openmosixmigmon -l listen -d 'address to listen on (needs TLS)'
+complete -c openmosixmigmon -l name -d 'a host name this view answers to, may be repeated'
+complete -c openmosixmigmon -l certificate -d 'TLS certificate (PEM), with its chain'
+complete -c openmosixmigmon -l private-key -d 'its key (PEM)'
+complete -c openmosixmigmon -l collector-directory -d 'where the collector keeps its history'

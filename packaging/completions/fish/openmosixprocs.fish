@@ -1,0 +1,11 @@
+# fish completion of openmosixprocs; made by packaging/completion.py
+complete -c openmosixprocs -s h -d 'show this help message and exit'
+complete -c openmosixprocs -l help -d 'show this help message and exit'
+complete -c openmosixprocs -l version -d 'show programs version number and exit'
+complete -c openmosixprocs -l port -d 'port to listen on (default 8334, or another one when it is taken)'
+complete -c openmosixprocs -l no-browser -d 'do not open a browser'
+complete -c openmosixprocs -l listen -d 'address to listen on (needs TLS)'
+complete -c openmosixprocs -l name -d 'a host name this view answers to, may be repeated'
+complete -c openmosixprocs -l certificate -d 'TLS certificate (PEM), with its chain'
+complete -c openmosixprocs -l private-key -d 'its key (PEM)'
+complete -c openmosixprocs -l collector-directory -d 'where the collector keeps its history'

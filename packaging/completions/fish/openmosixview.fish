@@ -1,0 +1,11 @@
+# fish completion of openmosixview; made by packaging/completion.py
+complete -c openmosixview -s h -d 'show this help message and exit'
+complete -c openmosixview -l help -d 'show this help message and exit'
+complete -c openmosixview -l version -d 'show programs version number and exit'
+complete -c openmosixview -l port -d 'port to listen on (default 8334, or another one when it is taken)'
+complete -c openmosixview -l no-browser -d 'do not open a browser'
+complete -c openmosixview -l listen -d 'address to listen on (needs TLS)'
+complete -c openmosixview -l name -d 'a host name this view answers to, may be repeated'
+complete -c openmosixview -l certificate -d 'TLS certificate (PEM), with its chain'
+complete -c openmosixview -l private-key -d 'its key (PEM)'
+complete -c openmosixview -l collector-directory -d 'where the collector keeps its history'
