@@ -12,9 +12,11 @@ from typing import Any
 
 import msgspec
 
+from migrated.core.lease import GRACE_S, LEASE_S, Terms
 from migrated.known import Guest
 from migrated.service import MigrationService, find_node, find_process
 from omdiscd.admin.interfaces import Destination, GuestHere, ProcessAway, Progress, Usage
+from omdiscd.config import Seconds, section
 from omdiscd.control.registry import Caller, Registry
 from omdiscd.io.peer_server import PeerCaller, PeerRegistry
 from omdiscd.node import MemberView, Node
@@ -27,6 +29,13 @@ HOMEWARD_S = 120.0
 Balance = Callable[[int], int | None]
 
 
+class MigrationForm(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Section [migration]: how long a guest of ours may run without a word from here, and is held after that."""
+
+    lease_s: Seconds = LEASE_S
+    grace_s: Seconds = GRACE_S
+
+
 class Migration:
     """A service (see `service.Service`) and the `MigrationControl` of administration."""
 
@@ -34,7 +43,8 @@ class Migration:
         self._node = node
         self._refusal: Callable[[], str | None] = lambda: None
         self._balance: Balance | None = None
-        self.service = MigrationService(_Facts(node), lambda _offer: self._refusal())
+        form = section(node.config.migration, MigrationForm, node.paths.config_file, "migration")
+        self.service = MigrationService(_Facts(node), lambda _offer: self._refusal(), Terms(form.lease_s, form.grace_s))
 
     def refuse_guests_when(self, refusal: Callable[[], str | None]) -> None:
         """`refusal` gives the reason why no guest is taken now, or None."""

@@ -28,7 +28,8 @@ def seize_all(pid: int, freezer: Freezer | None = None) -> list[Tracee]:
         while new := [tid for tid in read_threads(pid) if tid not in held]:
             for tid in new:
                 try:
-                    held[tid] = Tracee(tid)
+                    # What was frozen must not run if we die: its copy may.
+                    held[tid] = Tracee(tid, die_with_us=freezer is not None)
                     held[tid].interrupt()
                 except ProcessGone:
                     held.pop(tid, None)

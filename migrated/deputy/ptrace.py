@@ -75,9 +75,9 @@ class Rseq:
 class Tracee:
     """One seized thread `tid`; call `stop` next, `detach` last."""
 
-    def __init__(self, tid: int) -> None:
-        """Seize the thread; it runs on. Raises ProcessGone, PermissionError."""
-        _ptrace(_SEIZE, tid, 0, _O_TRACESYSGOOD | _O_TRACECLONE)
+    def __init__(self, tid: int, *, die_with_us: bool = False) -> None:
+        """Seize the thread; it runs on, but see `die_with_us`. Raises ProcessGone, PermissionError."""
+        _ptrace(_SEIZE, tid, 0, _O_TRACESYSGOOD | _O_TRACECLONE | (_O_EXITKILL if die_with_us else 0))
         self._begin(tid)
 
     def _begin(self, tid: int) -> None:

@@ -10,10 +10,13 @@ import asyncio
 import ssl
 
 from migrated.shim.messages import AnyMessage, BadMessage, Hello, frame_length, pack, unpack
+from migrated.shim.streams import tune
 from omprotocol.certificates import Identity, client_context, node_name, peer_node
 from omprotocol.errors import MosixError, PeerRefused, PeerUnreachable
 
 CONNECT_TIMEOUT_S = 10.0
+SEND_TIMEOUT_S = 30.0
+"""How long the other side may take nothing before the connection counts as lost."""
 _HEAD_BYTES = 4
 
 
@@ -43,7 +46,11 @@ class Link:
         """Send and wait until the transport has room.  Raises LinkLost."""
         self.post(message)
         try:
-            await self._writer.drain()
+            async with asyncio.timeout(SEND_TIMEOUT_S):
+                await self._writer.drain()
+        except TimeoutError:
+            self.close()
+            raise LinkLost(f"it took nothing for {SEND_TIMEOUT_S:g} s") from None
         except OSError as error:
             raise LinkLost(str(error)) from None
 
@@ -91,6 +98,7 @@ async def connect(
             reader, writer = await asyncio.open_connection(
                 address, port, ssl=client_context(identity), server_hostname=node_name(node)
             )
+            tune(writer.get_extra_info("socket"))
             link = Link(reader, writer)
             await link.send(hello)
             return link

@@ -20,6 +20,8 @@ KEEPALIVE_IDLE_S = 20
 KEEPALIVE_INTERVAL_S = 10
 KEEPALIVE_PROBES = 5
 _CHUNK_BYTES = 256 << 10
+STALL_S = 20.0
+"""How long a page stream may stand still: its process is frozen meanwhile."""
 
 
 def dial(address: str, port: int, identity: Identity, node: int, hello: Hello) -> ssl.SSLSocket:
@@ -74,13 +76,19 @@ def tune(connection: socket.socket) -> None:
 def join(local: socket.socket, remote: ssl.SSLSocket) -> int:
     """Carry bytes between a local socket and a TLS stream until either ends; returns bytes carried.
 
-    An end on one side is passed on by closing both: CRIU's page stream is over when either side closes.
+    An end on one side is passed on by closing both: CRIU's page stream is over when either side closes.  So is one that
+    has stood still for STALL_S after its first bytes.
     """
     carried = 0
     buffer = memoryview(bytearray(_CHUNK_BYTES))
     with contextlib.suppress(OSError, ssl.SSLError):
+        for each in (local, remote):
+            each.settimeout(STALL_S)
         while True:
-            ready = [remote] if remote.pending() else select.select([local, remote], [], [])[0]
+            patience_s = STALL_S if carried else None
+            ready = [remote] if remote.pending() else select.select([local, remote], [], [], patience_s)[0]
+            if not ready:
+                return carried
             for source in ready:
                 count = source.recv_into(buffer)
                 if not count:
