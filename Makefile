@@ -1,7 +1,7 @@
 # openMosix in user space.  `make` alone lists the targets.
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help setup check test demo install uninstall clean
+.PHONY: help setup check test demo install uninstall deb rpm clean
 
 BIN := .venv/bin
 PREFIX ?= /usr/local
@@ -33,6 +33,12 @@ install: setup ## install below PREFIX (default /usr/local), honours DESTDIR
 
 uninstall: ## remove what `make install` put there
 	@sh setup/install.sh uninstall "$(PREFIX)" "$(DESTDIR)"
+
+deb: setup ## a Debian package in dist (root or fakeroot, dpkg-dev)
+	@sh packaging/deb/build.sh dist
+
+rpm: setup ## an RPM package in dist (Debian's package rpm)
+	@sh packaging/rpm/build.sh dist
 
 clean: ## remove caches and build results, not .venv and .criu
 	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
