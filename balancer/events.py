@@ -33,7 +33,9 @@ class ProcessSample(msgspec.Struct, gc=False):
 
 
 class AwaySample(msgspec.Struct, frozen=True, gc=False):
-    """One of our own processes that runs elsewhere: run time and run delay there, as the guest shim reports them."""
+    """One of our own processes that runs elsewhere: run time and run delay there, as the guest shim reports
+    them.
+    """
 
     pid: int
     node: int

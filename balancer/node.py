@@ -8,11 +8,11 @@ it gives the same commands.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 from balancer import load as node_load
 from balancer import migration_cost, utilisability
+from balancer.announcer import Announcer
 from balancer.decide import Decision, decide
 from balancer.draw import Draw
 from balancer.events import (
@@ -40,7 +40,7 @@ from balancer.explain import Explanation, explain
 from balancer.facts import Hold, Move, OwnFacts, ProcessFacts, Stay, View
 from balancer.gossip import Gossip
 from balancer.leases import LeaseAsk, LeaseBook
-from balancer.memory import RESERVE
+from balancer.memory import RESERVE, USABLE
 from balancer.outgoing import Outgoing
 from balancer.peers import PeerBook
 from balancer.placing import PlacingDesk
@@ -52,7 +52,7 @@ from balancer.settings import Settings
 from balancer.speed import relative_speed
 from balancer.steadiness import Steadiness
 from balancer.trust import TrustBook
-from balancer.vector import BLOCK, DRAINING, LSTAY, QUIET, STAY, URGENT, LoadEntry, stamp
+from balancer.vector import URGENT
 
 
 class BalancerCore:
@@ -68,7 +68,7 @@ class BalancerCore:
         self.settings = settings
         self.policy = policy_named(settings.policy)
         self.draw = Draw(seed)
-        self.incarnation = incarnation
+        self.announcer = Announcer(self, incarnation)
         self.gossip = Gossip(node, settings.plan or self.policy.plan, self.draw.random())
         self.members: tuple[int, ...] = ()
         self.processes = ProcessTable()
@@ -84,15 +84,14 @@ class BalancerCore:
         self.ring = DecisionRing()
         self.outgoing: Outgoing | None = None
         self.peak_load = 1.0
+        self.fastest = 0  # speed of the fastest node heard of
         self.mem_total = 0.0
         self.mem_used = 0.0
         self._other_load = 0.0
         self._left = 0.0
         self._arrivals = 0
-        self._sequence = 0
         self._asks = 0
         self._last_tick: float | None = None
-        self._told_load = 0.0
         self._rest_until = 0.0
         self._handlers: dict[type, Callable[..., list[Command]]] = {
             Tick: self._tick,
@@ -189,7 +188,7 @@ class BalancerCore:
         if event.away:
             self.promises.observe(event.away, self, now)
         commands = self._release_held(now)
-        commands += self._publish(now)
+        commands += self.announcer.announce(now)
         out = self.outgoing
         if out is not None and out.overdue(now, settings.ask_timeout_s, settings.move_timeout_s):
             self.outgoing = out = None
@@ -197,58 +196,25 @@ class BalancerCore:
             commands += self._decide(now)
         return commands
 
-    def _publish(self, now: float) -> list[Command]:
+    def _nothing_to_gain(self) -> bool:
+        """True when a look at the few facts at hand shows that our rule would move nothing: everybody has a
+        CPU of the fastest kind known, memory is enough, and no guest calls home.
+        """
         settings = self.settings
-        load = self.load()
-        if load > self.peak_load:
-            self.peak_load = load
-        idle_now = self.gossip.plan.urgent and self._told_load - load >= 1 and load < 0.5 * settings.cpus
-        flags = (
-            settings.block * BLOCK
-            | settings.stay * STAY
-            | settings.lstay * LSTAY
-            | settings.quiet * QUIET
-            | settings.draining * DRAINING
-            | idle_now * URGENT
+        return (
+            self.policy.asks_first
+            and not settings.draining
+            and self.load() <= settings.cpus
+            and self.fastest <= settings.speed
+            and self.mem_used <= USABLE * self.mem_total
+            and all(
+                not t.held_until and (t.home == self.node or not t.io_calls) for t in self.processes.tracked.values()
+            )
         )
-        if self.gossip.refute:
-            self.incarnation = max(self.incarnation, self.gossip.refute >> 32) + 1
-            self.gossip.refute = 0
-        self._sequence += 1
-        upper = self.filters.upper + self.filters.arriving + self.leases.reserved_load()
-        self.gossip.publish(
-            LoadEntry(
-                self.node,
-                stamp(self.incarnation, self._sequence),
-                load,
-                upper,
-                settings.speed,
-                settings.cpus,
-                self.mem_total,
-                self.mem_free(),
-                utilisability.percent(self.efficiency, settings.cpus),
-                flags,
-            ),
-            now,
-        )
-        commands: list[Command] = []
-        if settings.quiet or not self.members:
-            return commands
-        if self.gossip.due(now):
-            self._told_load = load
-            targets = self.gossip.targets(self.members, self.draw)
-            entries = tuple(self.gossip.message(now))
-            commands.append(SendVector(tuple(targets), entries, self.gossip.plan.push_pull))
-            if self._sequence % 16 == 0:
-                self.gossip.expire(now)
-        if idle_now:
-            self._told_load = load
-            count = math.isqrt(len(self.members) - 1) + 1
-            targets = self.draw.sample(self.members, count)
-            commands.append(SendVector(tuple(targets), tuple(self.gossip.urgent(now))))
-        return commands
 
     def _decide(self, now: float) -> list[Command]:
+        if self._nothing_to_gain():
+            return []
         view = self.view(now, self.processes.facts(now))
         decision = decide(view, now, self.draw.getrandbits(63))
         self.ring.add(decision)
@@ -318,6 +284,8 @@ class BalancerCore:
         for entry in news:
             if entry.load > self.peak_load:
                 self.peak_load = entry.load
+            if entry.speed > self.fastest:
+                self.fastest = entry.speed
             if entry.flags & URGENT:
                 urgent = True
             if known is not None and entry.node == event.sender and entry.stamp >> 32 != known[0].stamp >> 32:

@@ -330,7 +330,7 @@ class Simulation:
             for node in outage.nodes:
                 self.machines[node].alive = True
                 old = self.cores[node]
-                core = BalancerCore(node, old.settings, old.draw.getrandbits(63), old.incarnation + 1)
+                core = BalancerCore(node, old.settings, old.draw.getrandbits(63), old.announcer.incarnation + 1)
                 self.cores[node] = core
         self._tell_members()
 
