@@ -219,6 +219,9 @@ class MigrationService:
         try:
             await self._shims.start("home", msgspec.json.encode(spec), lambda: self._shim_ended(pid, shim))
             self._away[pid] = Away(pid=pid, start_ticks=facts.start_ticks, node=0, uid=facts.uid, moves=0)
+        except MosixError:
+            read_facts(pid)  # most often it has simply ended
+            raise
         finally:
             self._starting.discard(pid)
 

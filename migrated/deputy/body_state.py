@@ -27,7 +27,8 @@ class ThreadState(msgspec.Struct, array_like=True):
 
 class OpenFile(msgspec.Struct, array_like=True):
     """One descriptor. `kind`: file, directory, device, tty, pipe, socket, anonymous; `twin`: the lowest descriptor
-    of the same open file description; `details`: what else tells whether two event descriptors are alike.
+    of the same open file description; `details`: what else tells whether two event descriptors are alike;
+    `inode`: its number, for a file the same at home and through MFS.
     """
 
     fd: int
@@ -37,6 +38,7 @@ class OpenFile(msgspec.Struct, array_like=True):
     offset: int
     twin: int
     details: list[str]
+    inode: int = 0
 
 
 class Timer(msgspec.Struct, array_like=True):

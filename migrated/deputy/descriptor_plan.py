@@ -6,13 +6,15 @@ Pure. What is a pipe, socket or terminal at home stayed at home: the body has re
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import msgspec
 
 from migrated.deputy.body_state import OpenFile
 
 _PATH_KINDS = frozenset({"file", "directory", "device"})
+# The offset in a directory is home's own: MFS hands it through.
+SEEKABLE_KINDS = frozenset({"file", "directory"})
 
 
 class DescriptorPlan(msgspec.Struct):
@@ -47,6 +49,20 @@ def plan_descriptors(
     return plan
 
 
+def follow_renames(home: list[OpenFile], body: list[OpenFile], inode_at: Callable[[str], int | None]) -> None:
+    """Give the body's files that home has renamed or deleted the names they have at home now.
+
+    `inode_at`: inode number behind a path at home, None when nothing is there.
+    """
+    ours = {entry.fd: entry for entry in home}
+    for entry in body:
+        own = ours.get(entry.fd)
+        if own is None or own.link == entry.link or own.kind != entry.kind or own.inode != entry.inode:
+            continue
+        if entry.kind in SEEKABLE_KINDS and inode_at(entry.link) != entry.inode:
+            entry.link = own.link
+
+
 def _follow_twin(plan: DescriptorPlan, ours: dict[int, OpenFile], entry: OpenFile, source: int | None) -> None:
     """`source`: the home descriptor that the twin stays or was copied from; None: it is opened anew."""
     own = ours.get(entry.fd)
@@ -62,7 +78,7 @@ def _place_file(plan: DescriptorPlan, ours: dict[int, OpenFile], entry: OpenFile
             plan.reasons.append(f"it opened {entry.link} while away")
         plan.opens.append(entry)
         return None
-    if entry.kind == "file" and own.offset != entry.offset:
+    if entry.kind in SEEKABLE_KINDS and own.offset != entry.offset:
         plan.seeks.append(entry)
     return own.fd
 
@@ -76,6 +92,9 @@ def _place_relay(
 ) -> int | None:
     number = relays.get(entry.link) if relays is not None and entry.kind != "anonymous" else entry.fd
     own = ours.get(number) if number is not None else None
+    same = ours.get(entry.fd)
+    if own is not None and same is not None and same.link == own.link and _mode(same) == _mode(entry):
+        own = same  # the two ends of a pipe have one link
     if own is None or own.kind != entry.kind:
         plan.reasons.append(f"it opened a {entry.kind} while away (descriptor {entry.fd})")
         return None

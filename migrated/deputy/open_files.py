@@ -56,7 +56,8 @@ def read_open_files(pid: int) -> list[OpenFile]:
         fields = dict(line.split(":", 1) for line in info.splitlines() if ":" in line)
         twin = next((old.twin for old in found if old.link == link and _same(pid, old.fd, fd)), fd)
         details = sorted(" ".join(line.split()[:6]) for line in info.splitlines() if line.startswith(_DETAILS))
-        found.append(OpenFile(fd, link, _kind(mode, link), int(fields["flags"], 8), int(fields["pos"]), twin, details))
+        flags, offset = int(fields["flags"], 8), int(fields["pos"])
+        found.append(OpenFile(fd, link, _kind(mode, link), flags, offset, twin, details, mode.st_ino))
     return found
 
 

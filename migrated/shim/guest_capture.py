@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from migrated.deputy.snapshot import BodySnapshot, encode_state
 from migrated.shim.guest_departing import offsets_of
+from migrated.shim.inner_pipes import filled_pipes
 from migrated.shim.link import Link
 from migrated.shim.messages import Captured, Pages, PagesEnd
 
@@ -33,6 +34,7 @@ class GuestCapture:
             unread=unread,
             offsets=offsets_of(self._host_pid),
             links=links,
+            filled_pipes=filled_pipes(self._host_pid),
         )
 
     async def send_pages(self, link: Link) -> None:

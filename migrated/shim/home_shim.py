@@ -45,6 +45,7 @@ class HomeShim:
         self._requests = 0
         self._over = asyncio.Event()
         self._tasks: asyncio.TaskGroup | None = None
+        self._clients: dict[asyncio.Task[None] | None, asyncio.StreamWriter] = {}
         self._lives: asyncio.Task[None] | None = None
 
     async def run(self, on_ready: Path) -> None:
@@ -61,6 +62,10 @@ class HomeShim:
                 on_ready.unlink(missing_ok=True)
                 idle.cancel()
             await self._farewell()
+            for writer in self._clients.values():
+                writer.close()
+            if clients := [client for client in self._clients if client is not None]:
+                await asyncio.wait(clients, timeout=_FAREWELL_S)
 
     async def _farewell(self) -> None:
         # First what another shim of the same process needs: this one may still have a pipe to feed for long.
@@ -89,6 +94,8 @@ class HomeShim:
                 self._over.set()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        client: asyncio.Task[None] | None = asyncio.current_task()
+        self._clients[client] = writer
         try:
             while line := await reader.readline():
                 self._requests += 1
@@ -96,6 +103,7 @@ class HomeShim:
         except (ValueError, OSError):
             pass  # the daemon went away, or it was not the daemon
         finally:
+            del self._clients[client]
             writer.close()
 
     async def _answer(self, request: dict[str, Any], writer: asyncio.StreamWriter) -> None:

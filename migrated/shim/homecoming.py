@@ -22,6 +22,7 @@ from migrated.deputy.snapshot import BodyState, decode_state
 from migrated.shim.away_life import rightful_offset
 from migrated.shim.conversation import Conversation
 from migrated.shim.home_state import HomeState, MoveReport
+from migrated.shim.inner_pipes import pair_inner_pipes
 from migrated.shim.link import LinkLost
 from migrated.shim.messages import Capture, Captured, Finish, Pages, PagesEnd, Resume, WantPages
 from migrated.shim.terminal import push_input
@@ -76,7 +77,7 @@ async def come_home(shim: HomeState, conversation: Conversation, progress: Progr
         captured = await conversation.answer(Captured, CAPTURE_TIMEOUT_S)
         state = _decoded(shim.pid, captured.state)
         keep_home_offsets(shim, state)
-        refill = Refill(shim.pid, shim.hollow, state, _relays_at_home(shim, captured))
+        refill = Refill(shim.pid, shim.hollow, state, _relays_at_home(shim, captured, state))
         reasons = refill.plan()
         if captured.companions:
             reasons.append(f"it has {captured.companions} child processes")
@@ -132,10 +133,12 @@ def keep_home_offsets(shim: HomeState, state: BodyState) -> None:
             file.offset = rightful_offset(then.position, now.position, file.offset)
 
 
-def _relays_at_home(shim: HomeState, captured: Captured) -> dict[str, int]:
+def _relays_at_home(shim: HomeState, captured: Captured, state: BodyState) -> dict[str, int]:
     """What the body's descriptors show for each relay -> the original's descriptor for it."""
     by_number = {relay.number: relay.descriptor.fd for relay in shim.relays.relays}
-    return {link: by_number[number] for number, link in captured.links.items() if number in by_number}
+    found = {link: by_number[number] for number, link in captured.links.items() if number in by_number}
+    assert shim.survey is not None
+    return found | pair_inner_pipes(shim.pid, shim.survey, state.files, set(found), set(captured.filled_pipes))
 
 
 async def feed(fed: Fed) -> None:

@@ -134,7 +134,7 @@ class ModesChanged(Message):
 
 
 class LeaseAsked(Message):
-    """The guest shim asks to go on; home answers with the same number."""
+    """The guest shim asks to go on; home answers with the same number.  Number 0 is a sign of life, unanswered."""
 
     number: int
 
@@ -192,13 +192,16 @@ class Capture(Message):
 
 class Captured(Message):
     """The body's state (the deputy room's own encoding), unread input by relay, offsets by descriptor, and what
-    the body's descriptors show for each relay."""
+    the body's descriptors show for each relay.  `companions`: its child processes; `filled_pipes`: links of pipes
+    that hold bytes.
+    """
 
     state: bytes
     unread: dict[int, bytes]
     offsets: dict[str, int]
     links: dict[int, str]
     companions: int = 0
+    filled_pipes: list[str] = msgspec.field(default_factory=list)
 
 
 class WantPages(Message):
