@@ -82,9 +82,12 @@ class Evacuation:
             if not pids:
                 break
             failures.clear()
-            async with asyncio.TaskGroup() as waiters:
-                for pid in pids:
-                    waiters.create_task(one(pid, len(moved) + len(pids)))
+            try:
+                async with asyncio.TaskGroup() as waiters:
+                    for pid in pids:
+                        waiters.create_task(one(pid, len(moved) + len(pids)))
+            except ExceptionGroup as stopped:
+                raise stopped.exceptions[0] from None
         await _until(lambda: not moved.intersection(remaining()), GONE_S)
         left = remaining()
         if left:

@@ -61,10 +61,15 @@ class AdminVerbs:
         deadline_s = REMOTE_EVACUATION_S if name in ("expel", "bring", "drain") else REMOTE_SETTING_S
 
         async def handler(caller: Caller, args: dict[str, Any]) -> dict[str, Any]:
+            async def progress(body: dict[str, Any]) -> None:
+                if caller.is_gone:
+                    raise MosixError("interrupted", "Nobody waits any more: no further process is moved.")
+                await caller.progress(body)
+
             node = whole(args, "node", 0)
             cluster = self._service.cluster
             if node in (0, cluster.own_node):
-                return await action(args, caller.progress)
+                return await action(args, progress)
             if cluster.address_of(node) is None:
                 raise not_configured(node)
             passed_on = {key: value for key, value in args.items() if key != "node"}

@@ -158,6 +158,14 @@ async def test_who_stops_waiting_does_not_cut_a_move_off(bench: Bench) -> None:
             await asyncio.sleep(0)
 
 
+async def test_no_further_move_is_begun_once_the_caller_is_gone(bench: Bench) -> None:
+    bench.migration.guest_list = [GuestHere(pid, 2, pid, 1000) for pid in range(10, 50)]
+    caller = Caller(0, 0, 1, is_admin=True, is_gone=True)
+    with pytest.raises(MosixError, match="Nobody waits"):
+        await bench.ask("admin.expel", caller)
+    assert 1 <= len(bench.migration.moves) <= 8
+
+
 async def test_orders_for_another_node_are_passed_on(bench: Bench, tmp_path: Path) -> None:
     (tmp_path / "two").mkdir()
     other = Bench(tmp_path / "two", FakeCluster(2))
