@@ -54,6 +54,8 @@ from balancer.steadiness import Steadiness
 from balancer.trust import TrustBook
 from balancer.vector import URGENT
 
+MAX_LOST = 4096
+
 
 class BalancerCore:
     """One node's balancer. Not thread-safe; `now` is the caller's monotonic time in seconds and should not
@@ -71,6 +73,7 @@ class BalancerCore:
         self.announcer = Announcer(self, incarnation)
         self.gossip = Gossip(node, settings.plan or self.policy.plan, self.draw.random())
         self.members: tuple[int, ...] = ()
+        self._lost: set[int] = set()  # former members
         self.processes = ProcessTable()
         self.peers = PeerBook()
         self.trust = TrustBook()
@@ -147,7 +150,7 @@ class BalancerCore:
         )
         return View(
             own,
-            self.peers.facts(self.gossip, self.trust, now),
+            self.peers.facts(self.gossip, self.trust, self.members, now),
             processes,
             self.move_cost,
             settings.policy,
@@ -303,10 +306,10 @@ class BalancerCore:
             self.gossip.forget(node)
             self.peers.forget(node)
             self.leases.forget_node(node)
-        for node in set(event.members) - set(self.members):
-            if self.members:
-                self.trust.came_back(node, now)
+        for node in self._lost & set(event.members):
+            self.trust.came_back(node, now)
         self.members = tuple(node for node in event.members if node != self.node)
+        self._lost = ((self._lost | gone) - set(self.members)) if len(self._lost) < MAX_LOST else gone
         out = self.outgoing
         if out is not None and not out.moving_to and out.asked in gone:
             return self._ask_next(out, now)

@@ -39,10 +39,13 @@ class PeerBook:
                 del self.told[node]
         return max(load, self.floors.get(node, 0.0)) if self.floors else load
 
-    def facts(self, gossip: Gossip, trust: TrustBook, now: float) -> tuple[PeerFacts, ...]:
-        """Every peer known, the ones not believed with the reason why."""
+    def facts(self, gossip: Gossip, trust: TrustBook, members: tuple[int, ...], now: float) -> tuple[PeerFacts, ...]:
+        """Every living member of which something is known, the ones not believed with the reason why."""
+        living = set(members)
         peers: list[PeerFacts] = []
         for node, (entry, born) in gossip.table.items():
+            if node not in living:
+                continue
             if entry.flags & (BLOCK | DRAINING):
                 refuses = "takes no guests (block)" if entry.flags & BLOCK else "is being emptied"
             else:
@@ -57,6 +60,8 @@ class PeerBook:
                 )
             )
         for node, (entry, reason, born) in gossip.absurd.items():
+            if node not in living:
+                continue
             if node not in gossip.table:
                 peers.append(_facts(entry, entry.load, max(0.0, now - born), "", reason))
             else:

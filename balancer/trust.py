@@ -13,6 +13,7 @@ BASE_S = 30.0
 LONGEST_S = 600.0
 FLAP_WINDOW_S = 60.0
 FLAPS = 3  # returns within the window that make a node flapping
+SAME_RETURN_S = 0.9  # two signs of a return this close are about the same one
 PROGRESS_SHARE = 0.4  # of the promised CPU that a process must get
 PROGRESS_S = 3.0  # over at least this long
 MAX_NODES = 4096
@@ -54,7 +55,7 @@ class TrustBook:
     def came_back(self, node: int, now: float) -> None:
         """The node restarted or was seen again after it had been lost."""
         record = self._record(node)
-        if record is None:
+        if record is None or (record.returns and now - record.returns[-1] < SAME_RETURN_S):
             return
         record.returns = [at for at in record.returns[-FLAPS:] if now - at < FLAP_WINDOW_S] + [now]
         if len(record.returns) >= FLAPS:

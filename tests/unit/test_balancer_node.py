@@ -322,3 +322,15 @@ def test_a_clock_that_jumps_back_or_far_ahead_is_survived() -> None:
         made.handle(Tick(loops(3, 5.0), 4 * GB, 1 * GB), now)
         made.handle(VectorReceived(2, ((entry(2), 0.0),)), now)
     assert math.isfinite(made.load())
+
+
+def test_a_restart_is_no_flapping_and_a_dead_member_is_no_candidate() -> None:
+    made = core()
+    for node in (2, 3):
+        made.handle(VectorReceived(node, ((entry(node), 0.0),)), 1.0)
+    made.handle(MembersChanged((3,)), 5.0)
+    made.handle(VectorReceived(3, ((entry(2, 2), 4.0),)), 6.0)
+    assert [peer.node for peer in made.view(6.1).peers] == [3]
+    made.handle(MembersChanged((2, 3)), 8.0)
+    made.handle(VectorReceived(2, ((entry(2, incarnation=2), 0.0),)), 8.1)
+    assert [(peer.node, peer.distrust) for peer in made.view(8.2).peers] == [(3, ""), (2, "")]
