@@ -18,7 +18,7 @@ from pathlib import Path
 from migrated.deputy.blob import CODE
 from migrated.deputy.body_state import BodyState, ThreadState
 from migrated.deputy.channel import DeputyChannel
-from migrated.deputy.descriptor_plan import DescriptorPlan, plan_descriptors
+from migrated.deputy.descriptor_plan import DescriptorPlan, follow_renames, plan_descriptors
 from migrated.deputy.error import ProcessGone, RefillFailed
 from migrated.deputy.held import release_all, seize_all
 from migrated.deputy.hollow import Hollow, become_deputy
@@ -62,6 +62,7 @@ class Refill:
         """Why it is not possible, for people; empty when it is. Changes nothing. Raises ProcessGone."""
         state, hollow = self._state, self._hollow
         home = [entry for entry in read_open_files(self.pid) if entry.fd not in hollow.own_fds]
+        follow_renames(home, state.files, self._inode_at)
         self._descriptors = plan_descriptors(home, state.files, self._relays)
         reasons = list(self._descriptors.reasons)
         reasons += [f"it uses descriptor {e.fd}" for e in state.files if e.fd in hollow.own_fds]
@@ -173,6 +174,11 @@ class Refill:
             yield
         except (OSError, TimeoutError) as error:
             raise RefillFailed(self.pid, str(error)) from error
+
+    def _inode_at(self, path: str) -> int | None:
+        with contextlib.suppress(OSError):
+            return os.stat(f"/proc/{self.pid}/root{path}").st_ino
+        return None
 
     def _present(self) -> list[Mapping]:
         return without(read_mappings(self.pid), *self._hollow.own_ranges)

@@ -13,7 +13,7 @@ import struct
 from pathlib import Path
 
 from migrated.deputy.body_state import BodyState, OpenFile, ThreadState, Timer
-from migrated.deputy.descriptor_plan import DescriptorPlan
+from migrated.deputy.descriptor_plan import SEEKABLE_KINDS, DescriptorPlan
 from migrated.deputy.mappings import read_stat, read_status
 from migrated.deputy.open_files import read_limits
 from migrated.deputy.ptrace import InjectedCallFailed, Rseq, Tracee
@@ -57,7 +57,8 @@ def revive_process(main: Tracee, state: BodyState, plan: DescriptorPlan, scratch
         main.call(Call.DUP3, source, target, flags[target])
     for entry in plan.seeks:
         main.call(Call.LSEEK, entry.fd, entry.offset, os.SEEK_SET)
-    if os.readlink(f"/proc/{main.tid}/cwd") != state.cwd:
+    # A directory that home has renamed or deleted is still the one the original stands in.
+    if os.readlink(f"/proc/{main.tid}/cwd") != state.cwd and os.path.isdir(f"/proc/{main.tid}/root{state.cwd}"):
         main.write(scratch, _path(state.cwd))
         main.call(Call.CHDIR, scratch)
     main.call(Call.UMASK, state.umask)
@@ -112,7 +113,7 @@ def _open(main: Tracee, entry: OpenFile, scratch: int) -> None:
     if fd != entry.fd:
         main.call(Call.DUP3, fd, entry.fd, entry.flags & _O_CLOEXEC)
         main.call(Call.CLOSE, fd)
-    if entry.kind == "file" and entry.offset:
+    if entry.kind in SEEKABLE_KINDS and entry.offset:
         main.call(Call.LSEEK, entry.fd, entry.offset, os.SEEK_SET)
 
 

@@ -14,7 +14,7 @@ import pytest
 from migrated.deputy import blob
 from migrated.deputy.body_state import OpenFile
 from migrated.deputy.channel import parse_signal
-from migrated.deputy.descriptor_plan import plan_descriptors
+from migrated.deputy.descriptor_plan import follow_renames, plan_descriptors
 from migrated.deputy.layout import Grow, Map, Protect, Unmap, layout_reasons, layout_steps
 from migrated.deputy.mappings import Mapping, parse_mappings, without
 from migrated.deputy.pending import PendingFilter
@@ -105,6 +105,28 @@ def test_relays_are_known_by_name_when_told() -> None:
     plan = plan_descriptors(home, body, {"pipe:[9]": 0})
     assert (plan.reasons, plan.copies, plan.closes) == ([], [(0, 4)], [0])
     assert plan_descriptors(home, [entry(0, "pipe:[8]", "pipe")], {"pipe:[9]": 0}).reasons
+
+
+def test_the_place_in_a_directory_is_kept() -> None:
+    home = [entry(5, "/d", "directory", offset=0)]
+    plan = plan_descriptors(home, [entry(5, "/d", "directory", offset=77)])
+    assert [(seek.fd, seek.offset) for seek in plan.seeks] == [(5, 77)]
+
+
+@pytest.mark.parametrize(
+    ("inode_at_home", "followed"),
+    [(None, True), (8, True), (7, False)],
+    ids=["the old name is gone", "another file has it", "the file has both names"],
+)
+def test_a_file_renamed_at_home_is_the_same_file(inode_at_home: int | None, followed: bool) -> None:
+    home, body = [entry(3, "/new", "file")], [entry(3, "/old", "file"), entry(4, "/else", "file")]
+    for file in (*home, *body):
+        file.inode = 7
+    follow_renames(home, body, lambda path: inode_at_home)
+    assert [file.link for file in body] == ["/new" if followed else "/old", "/else"]
+    body[0].inode, body[0].link = 9, "/old"
+    follow_renames(home, body, lambda path: None)
+    assert body[0].link == "/old"
 
 
 def test_a_signal_in_the_image_is_not_delivered_twice() -> None:
