@@ -77,6 +77,12 @@ def signal_number(siginfo: bytes) -> int:
     return int(struct.unpack_from("=i", siginfo)[0])
 
 
+def sender_uid(siginfo: bytes) -> int:
+    """The user who sent a plain kill, as its siginfo tells; 0 for the kernel's own."""
+    code, uid = struct.unpack_from("=i8xI", siginfo, 8)
+    return int(uid) if code == 0 else 0
+
+
 def forget_terminal_session(images_dir: str) -> None:
     """Make the terminals of the images belong to no session. CRIU refuses to restore an external terminal
     that was the controlling one of a session whose leader is not in the tree; the jail's own leader has it

@@ -103,6 +103,12 @@ def test_pending_signals_in_order(tmp_path: Path) -> None:
     assert [images.signal_number(info) for info in pending] == [10, 40, 40, 12]
 
 
+def test_the_sender_of_a_plain_kill() -> None:
+    info = struct.pack("=iiiiiI", 10, 0, 0, 0, 77, 1000).ljust(128, b"\0")
+    assert images.sender_uid(info) == 1000
+    assert images.sender_uid(struct.pack("=iiiiiI", 2, 0, 0x80, 0, 77, 1000).ljust(128, b"\0")) == 0
+
+
 def test_terminals_forget_their_session(tmp_path: Path) -> None:
     images.forget_terminal_session(str(tmp_path))  # no terminal: nothing to do
     entry = field(1, 0, 3) + field(6, 0, 70000) + field(7, 0, 300) + field(8, 2, b"termios")
