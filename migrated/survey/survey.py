@@ -8,14 +8,18 @@ Reads only; safe on any process.
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 
 import msgspec
 
 from migrated.survey.descriptors import Descriptor, mount_ids, read_descriptors
 from migrated.survey.facts import ProcessFacts, ProcessVanished, children, namespaces, read_facts
+from migrated.survey.system_v import system_v_reasons
+from migrated.survey.unix_sockets import unix_peers
 
 _CHECKPOINTABLE_ANON = {"[eventpoll]", "[eventfd]", "[timerfd]", "[signalfd]"}
+_ELF_32_BIT = b"\x7fELF\x01"
 _REALTIME_POLICIES = {1, 2, 6}  # SCHED_FIFO, SCHED_RR, SCHED_DEADLINE
 _NAMESPACE_WORDS = {
     "pid": "PID",
@@ -52,7 +56,7 @@ class Survey(msgspec.Struct, frozen=True):
     @property
     def files(self) -> list[Descriptor]:
         """Regular files, whose offset may be shared with others at home."""
-        return [entry for entry in self.descriptors if entry.kind == "file"]
+        return [entry for entry in self.descriptors if entry.kind == "file" and not entry.flags & os.O_PATH]
 
 
 def survey(pid: int) -> Survey:
@@ -67,8 +71,10 @@ def survey(pid: int) -> Survey:
         *_class_reasons(facts),
         *_namespace_reasons(pid),
         *_family_reasons(pid),
+        *_execution_reasons(pid),
         *_mapping_reasons(pid),
-        *_descriptor_reasons(pid, descriptors),
+        *_descriptor_reasons(facts, descriptors),
+        *system_v_reasons(facts),
     ]
     return Survey(facts=facts, descriptors=descriptors, reasons=list(dict.fromkeys(reasons)))
 
@@ -78,6 +84,18 @@ def inner_pipes(descriptors: list[Descriptor]) -> set[int]:
     reading = {entry.inode for entry in descriptors if entry.kind == "pipe" and entry.access != os.O_WRONLY}
     writing = {entry.inode for entry in descriptors if entry.kind == "pipe" and entry.access != os.O_RDONLY}
     return reading & writing
+
+
+def inner_sockets(descriptors: list[Descriptor]) -> set[int]:
+    """Inodes of connected unix sockets of which the table holds both: they travel with the process."""
+    own = {entry.inode for entry in descriptors if entry.kind == "socket"}
+    if not own:
+        return set()
+    try:
+        peers = unix_peers()
+    except OSError:
+        return set()
+    return {inode for inode in own if peers.get(inode) in own}
 
 
 def _class_reasons(facts: ProcessFacts) -> list[str]:
@@ -111,6 +129,22 @@ def _namespace_reasons(pid: int) -> list[str]:
     return reasons
 
 
+def _execution_reasons(pid: int) -> list[str]:
+    """What is neither in the image nor in the deputy: another instruction set, another personality."""
+    reasons = []
+    try:
+        with open(f"/proc/{pid}/exe", "rb") as program:
+            if program.read(5) == _ELF_32_BIT:
+                reasons.append("32-bit program")
+        if personality := int(Path(f"/proc/{pid}/personality").read_text(), 16):
+            reasons.append(f"personality {personality:#x}")
+    except FileNotFoundError as gone:
+        raise ProcessVanished(pid) from gone
+    except OSError:
+        pass  # a process of another user, looked at without the right to: it will not be moved either
+    return reasons
+
+
 def _family_reasons(pid: int) -> list[str]:
     count = len(children(pid))
     return [f"has {count} child process{'es' if count > 1 else ''}"] if count else []
@@ -136,25 +170,47 @@ def _mapping_reasons(pid: int) -> list[str]:
     return reasons
 
 
-def _descriptor_reasons(pid: int, descriptors: list[Descriptor]) -> list[str]:
+def _descriptor_reasons(facts: ProcessFacts, descriptors: list[Descriptor]) -> list[str]:
     reasons: list[str] = []
-    known_mounts = mount_ids(pid)
+    known_mounts = mount_ids(facts.pid)
     inner = inner_pipes(descriptors)
+    pairs = inner_sockets(descriptors)
     for entry in descriptors:
-        reasons.extend(_one_descriptor(entry))
+        if entry.kind != "socket" or entry.inode not in pairs:
+            reasons.extend(_one_descriptor(entry))
+        if entry.kind in ("file", "directory") and not _may_open_again(facts, entry):
+            reasons.append(f"its user may not open descriptor {entry.fd} any more")
         if entry.kind in ("file", "directory", "null") and entry.mount_id not in known_mounts:
             reasons.append(f"descriptor {entry.fd} was opened in another mount namespace")
     terminals = {entry.key for entry in descriptors if entry.kind == "tty"}
     if len(terminals) > 1:
         reasons.append("more than one terminal")
-    if inner and _held_elsewhere(pid, inner):
+    if inner and _held_elsewhere(facts.pid, {f"pipe:[{inode}]" for inode in inner}):
         reasons.append("holds both ends of a pipe that others hold too")
+    if pairs and _held_elsewhere(facts.pid, {f"socket:[{inode}]" for inode in pairs}):
+        reasons.append("holds both ends of a socketpair that others hold too")
     return reasons
+
+
+def _may_open_again(facts: ProcessFacts, entry: Descriptor) -> bool:
+    """Whether the mode of the file would let its user open it once more, as it must be at the other node."""
+    if facts.uid == 0 or entry.flags & os.O_PATH:
+        return True
+    try:
+        status = os.stat(f"/proc/{facts.pid}/fd/{entry.fd}")
+    except OSError:
+        return True  # closed meanwhile
+    others = 3 if status.st_gid in (facts.gid, *facts.groups) else 0
+    granted = stat.S_IMODE(status.st_mode) >> (6 if status.st_uid == facts.uid else others)
+    reads, writes = entry.access != os.O_WRONLY, entry.access != os.O_RDONLY
+    return not (reads and not granted & 4) and not (writes and not granted & 2)
 
 
 def _one_descriptor(entry: Descriptor) -> list[str]:
     if entry.kind == "socket":
         return ["socket"]
+    if entry.kind == "pipe" and entry.flags & os.O_DIRECT:
+        return [f"descriptor {entry.fd} is a pipe of packets"]
     if entry.kind == "fifo":
         return ["FIFO"]
     if entry.kind == "device":
@@ -165,8 +221,7 @@ def _one_descriptor(entry: Descriptor) -> list[str]:
     return []
 
 
-def _held_elsewhere(pid: int, inodes: set[int]) -> bool:
-    wanted = {f"pipe:[{inode}]" for inode in inodes}
+def _held_elsewhere(pid: int, wanted: set[str]) -> bool:
     for name in os.listdir("/proc"):
         if not name.isdigit() or int(name) == pid:
             continue
