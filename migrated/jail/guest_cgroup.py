@@ -56,6 +56,14 @@ class GuestCgroup:
         """Let it go on."""
         self._write("0" if self._version_2 else "THAWED")
 
+    def members(self) -> list[int]:
+        """The PIDs in it, as this host counts them."""
+        try:
+            with open(os.path.join(self.path, "cgroup.procs"), encoding="ascii") as file:
+                return [int(line) for line in file]
+        except OSError:
+            return []
+
     def remove(self, timeout_s: float) -> bool:
         """Remove the directory once its last process is gone; False if that takes too long."""
         end_s = time.monotonic() + timeout_s

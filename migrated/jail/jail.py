@@ -244,6 +244,10 @@ class Jail:
             raise MosixError("no-freezer", text, EXIT_FAILED)
         return self._cgroup
 
+    def family(self) -> list[int]:
+        """PIDs on this host of the guest and its descendants, from the gate on."""
+        return self._freezer().members() if self._cgroup is not None else []
+
     def kill(self, timeout_s: float = 20.0) -> bool:
         """End everything in the jail, reap it, remove its directories. Close the FUSE descriptor first if
         the home node may be gone: a guest that waits for it cannot die before. Idempotent. False when it

@@ -80,7 +80,7 @@ class AwayLife:
                 if killed.done():
                     return await self._original_killed()
                 if event.done():
-                    if await self._body_event(event.result()):
+                    if await self._body_event(event.result(), conversation):
                         return None
                     event = None
                 elif lost.done() or self._shim.lease.certainly_gone(now()):
@@ -109,10 +109,10 @@ class AwayLife:
                     self._check_foreground()
                 residence.link.post(Signal(signo=forwarded.signo, info=forwarded.raw))
 
-    async def _body_event(self, event: BodyEvent) -> bool:
+    async def _body_event(self, event: BodyEvent, conversation: Conversation) -> bool:
         match event:
             case BodyEnded():
-                await self._body_ended(event)
+                await self._body_ended(event, conversation)
                 return True
             case BodyStopped(signo=signo):
                 self._shim.body_stopped = True
@@ -130,7 +130,7 @@ class AwayLife:
                         write_modes(relay.fd, terminal)
         return False
 
-    async def _body_ended(self, event: BodyEnded) -> None:
+    async def _body_ended(self, event: BodyEnded, conversation: Conversation) -> None:
         writing = asyncio.create_task(self._shim.relays.written(None), name="last output")
         killed = asyncio.create_task(self._killed.wait(), name="original killed")
         await asyncio.wait({writing, killed}, return_when=asyncio.FIRST_COMPLETED)
@@ -141,13 +141,23 @@ class AwayLife:
         self._shim.settle(State.DEAD)
         channel = self._shim.channel
         assert channel is not None
-        self._shim.relays.close()
+        if not event.orphans:
+            self._shim.relays.close()
         if event.how == "exit":
             channel.exit(event.status & 0xFF)
         else:
             channel.die(event.status if 0 < event.status < 65 else signal.SIGKILL)
         await self._wait_for_original()
+        if event.orphans:
+            await self._serve_orphans(conversation)
         self.ended.set()
+
+    async def _serve_orphans(self, conversation: Conversation) -> None:
+        """What the process left running over there keeps its pipes and files here until it has ended."""
+        self._shim.journal.remove(self._shim.pid)
+        while not (conversation.lost.is_set() or self._shim.lease.certainly_gone(now())):
+            await asyncio.sleep(_WATCH_S)
+        await self._shim.relays.written(_LAST_OUTPUT_S)
 
     async def _original_killed(self) -> None:
         self._shim.settle(State.DEAD)

@@ -43,7 +43,7 @@ class GuestFailed(MosixError):
 
 
 class Conversation:
-    """Reads one link until it is lost; `lost` is set then."""
+    """Reads one link until it is lost; `lost` is set then.  `patience_s`: a silence as long counts as lost, too."""
 
     def __init__(self, shim: HomeState, link: Link, on_body: Callable[[BodyEvent], None]) -> None:
         self._shim = shim
@@ -52,12 +52,17 @@ class Conversation:
         self._answers: asyncio.Queue[AnyMessage | None] = asyncio.Queue(_QUEUE_LENGTH)
         self.lost = asyncio.Event()
         self.why_lost = ""
+        self.patience_s: float | None = None
 
     async def run(self) -> None:
         """Read until the link is lost.  Never raises for what the peer does."""
         try:
             while True:
-                await self._take(await self._link.receive())
+                async with asyncio.timeout(self.patience_s):
+                    message = await self._link.receive()
+                await self._take(message)
+        except TimeoutError:
+            self.why_lost = f"no sign of life for {self.patience_s:g} s"
         except (LinkLost, BadMessage) as error:
             self.why_lost = str(error)
         finally:
@@ -97,7 +102,8 @@ class Conversation:
                 self._shim.relays.handle(message)
             case LeaseAsked(number=number):
                 self._shim.lease.answered(now())
-                self._link.post(LeaseGranted(number=number))
+                if number:
+                    self._link.post(LeaseGranted(number=number))
             case Usage(cpu_s=cpu_s, rss_bytes=rss_bytes):
                 self._shim.cpu_s, self._shim.rss_bytes = cpu_s, rss_bytes
             case BodyEnded() | BodyStopped() | BodyContinued() | ModesChanged():

@@ -17,6 +17,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from migrated.core.lease import certain_after_s
 from migrated.core.ledger import State
 from migrated.criu.dump import DumpRequest, run_dump
 from migrated.criu.images import pending_signals, signal_number
@@ -48,6 +49,7 @@ FREEZE_TIMEOUT_S = 5.0
 PAGES_TIMEOUT_S = 120.0
 GATE_TIMEOUT_S = 60.0
 RUNNING_TIMEOUT_S = 10.0
+PATIENCE_S = 10.0
 DUMP_TIMEOUT_S = 10
 Progress = Callable[[dict[str, Any]], Awaitable[None]]
 Converse = Callable[[Residence], Conversation]
@@ -88,6 +90,7 @@ async def depart(shim: HomeState, destination: Destination, converse: Converse, 
         shim.record.migration_id = residence.migration_id
         await shim.at("home-accepted")
         conversation = converse(residence)
+        conversation.patience_s = max(certain_after_s(shim.spec.lease_s), PATIENCE_S)
         report = await _copy_and_commit(shim, residence, freezer, conversation, progress)
     except BaseException as failure:
         if shim.state is State.COMMITTED:
@@ -99,6 +102,7 @@ async def depart(shim: HomeState, destination: Destination, converse: Converse, 
                 "timeout", f"Node {destination.node} took too long; process {shim.pid} goes on at home.", 5
             ) from None
         raise
+    conversation.patience_s = None  # from now on it is the lease that counts
     shim.residence = residence
     report.total_ms = (time.monotonic() - began) * 1e3
     report.bytes += residence.link.bytes_sent

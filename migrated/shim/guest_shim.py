@@ -44,6 +44,7 @@ from migrated.shim.messages import (
     Failed,
     Finish,
     Go,
+    LeaseAsked,
     LeaseGranted,
     ModesChanged,
     Prepare,
@@ -65,6 +66,7 @@ _log = logging.getLogger(__name__)
 PREPARE_TIMEOUT_S = 180.0
 PAGES_TIMEOUT_S = 120.0
 GATE_TIMEOUT_S = 30.0
+PULSE_S = 1.0
 _ABOUT_DUMPS = ("dumped", "dump-failed", "refused-op")
 _PREPARING = ("init", "ready")
 _FAREWELL_S = 3.0
@@ -92,6 +94,7 @@ class GuestShim:
         self._body = 0
         self._captured: GuestCapture | None = None
         self._departing: Departing | None = None
+        self._orphaned = False
         self._dumps: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         self._last_modes: list[int] = []
         self._events: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
@@ -99,13 +102,25 @@ class GuestShim:
     async def run(self) -> None:
         """From the first message to the end of the guest.  Leaves nothing behind."""
         try:
-            if await self._arrive():
+            pulse = asyncio.create_task(self._show_life(), name="signs of life")
+            try:
+                arrived = await self._arrive()
+            finally:
+                pulse.cancel()
+            if arrived:
                 await self._live()
         except (MosixError, OSError, TimeoutError) as error:
             _log.warning("guest.home_lost", extra={"pid": self._spec.pid, "home": self._spec.home, "why": str(error)})
         finally:
             self._clean_up()
             await self._link.finish(_FAREWELL_S)
+
+    async def _show_life(self) -> None:
+        """Home waits for a body that is frozen: it must know whether that is worth it."""
+        with contextlib.suppress(LinkLost):
+            while True:
+                self._link.post(LeaseAsked(number=0))
+                await asyncio.sleep(PULSE_S)
 
     async def _arrive(self) -> bool:
         """Restore up to the gate and wait for the word; True when the body runs."""
@@ -207,6 +222,8 @@ class GuestShim:
 
     def _tick(self) -> bool:
         """Between two leases: tell what the body uses; false when it cannot go on."""
+        if self._orphaned and self._jail is not None and not self._jail.family():
+            return False
         if self._files.lost:
             _log.error("guest.files_lost", extra={"pid": self._spec.pid, "home": self._spec.home})
             return False
@@ -259,11 +276,13 @@ class GuestShim:
                         how="exit" if how == "exit" else "core" if event["core"] else "signal",
                         status=event["status"] if how == "exit" else event["signo"],
                         offsets=event["offsets"],
+                        orphans=len(event["others"]),
                         user_s=event["user_s"],
                         system_s=event["system_s"],
                     )
                 )
-                return True
+                self._orphaned = bool(event["others"])
+                return not self._orphaned
             case "gone":
                 self._relays.drain_output()
                 await self._link.send(BodyEnded(how="signal", status=signal.SIGKILL, offsets={}))

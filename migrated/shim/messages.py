@@ -160,11 +160,15 @@ class Failed(Message):
 
 
 class BodyEnded(Message):
-    """The body's life is over: `how` is exit, signal or core.  Offsets of its files by descriptor key."""
+    """The body's life is over: `how` is exit, signal or core.  Offsets of its files by descriptor key.
+
+    `orphans`: descendants that live on at the guest's node, whose relays and files stay until the last has ended.
+    """
 
     how: str
     status: int
     offsets: dict[str, int]
+    orphans: int = 0
     user_s: float = 0.0
     system_s: float = 0.0
 

@@ -8,7 +8,7 @@ import pytest
 
 from omlab.cluster import Cluster
 from omlab.node import Node
-from tests.e2e.conftest import PYTHON, ask, migrate, start
+from tests.e2e.conftest import PYTHON, ask, migrate, read_line, start
 
 pytestmark = [pytest.mark.lab, pytest.mark.criu, pytest.mark.fuse]
 
@@ -63,3 +63,15 @@ def test_a_family_comes_home_behind_its_deputy(home: Node) -> None:
         home.wait_for(lambda: not home.path_of(f"/run/openmosix/away/{process.pid}").exists(), "the end of the shim")
         assert ask(process, "exit 0") == ""
         assert process.wait() == 0
+
+
+def test_what_a_process_leaves_running_lives_on(home: Node) -> None:
+    script = 'echo ready; read go; (sleep 1; echo late > /tmp/late; echo "late to the pipe") & exit 6'
+    with start(home, "/bin/bash", "-c", script, user="om") as process:
+        migrate(home, process, 2, "om")
+        assert process.stdin is not None
+        process.stdin.write(b"go\n")
+        assert process.wait() == 6
+        assert read_line(process) == "late to the pipe"
+        assert home.path_of("/tmp/late").read_text() == "late\n"
+        assert read_line(process) == ""
