@@ -79,13 +79,22 @@ def peer_reason(peer: PeerFacts, limits: Limits) -> str:
     return ""
 
 
-def pair_reason(process: ProcessFacts, peer: PeerFacts, nodes: int, limits: Limits, *, emergency: bool = False) -> str:
+def pair_reason(
+    process: ProcessFacts,
+    peer: PeerFacts,
+    nodes: int,
+    limits: Limits,
+    *,
+    emergency: bool = False,
+    paging: bool = False,
+) -> str:
     """Why this process does not go to this node; empty when it may. In an emergency it may go straight
-    back.
+    back. `paging`: memory is short here and nodes have swap, so that it need not fit there either.
     """
     if process.allowed is not None and peer.node not in process.allowed:
         return "not among the nodes its user allowed"
-    if not fits(process.rss_bytes, peer.mem_free, peer.mem_total):
+    fitting = fits(process.rss_bytes, peer.mem_free, peer.mem_total)
+    if not fitting and not (paging and process.rss_bytes <= peer.mem_total):
         return "too little memory free"
     if not emergency and not may_return(process, peer.node, nodes, limits):
         return "was there a moment ago"

@@ -96,6 +96,7 @@ class Limits(msgspec.Struct, frozen=True, gc=False):
     home_bytes_per_s: float = 80e6
     hold_s: float = 30.0
     hold_when_short: bool = True
+    overcommit: bool = False  # nodes have swap: a node short of memory may send to one that will be short too
 
 
 DEFAULT_LIMITS = Limits()
@@ -120,7 +121,7 @@ class Move(msgspec.Struct, frozen=True):
     pid: int
     targets: tuple[int, ...]
     why: str
-    step: str = "load"  # "load" | "memory" | "drain"
+    step: str = "load"  # "load" | "memory" | "drain" | "paging"
     gain: float = 0.0  # slowdown-seconds expected to be saved
 
 

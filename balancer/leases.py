@@ -73,9 +73,9 @@ class LeaseBook:
             return f"{len(self._leases)} processes are on their way here already"
         if not (0 <= ask.demand < 1e5 and 0 <= ask.rss_bytes < 1e16):
             return "asks for something that cannot be"
-        if ask.step == "load" and not load <= ask.load_seen + RISE:
+        if ask.step in ("load", "paging") and not load <= ask.load_seen + RISE:
             return f"its load is {load:.2f} and not {ask.load_seen:.2f} any more"
-        if ask.rss_bytes > mem_free - RESERVE * mem_total and ask.step != "drain":
+        if ask.rss_bytes > mem_free - RESERVE * mem_total and ask.step not in ("drain", "paging"):
             return "its memory is short"
         hold_s = min(max(ask.hold_s, 1.0), MAX_LEASE_S) if ask.hold_s == ask.hold_s else LEASE_S
         self._leases[key] = Lease(ask, now + hold_s)

@@ -11,7 +11,7 @@ from balancer.candidates import peer_reason
 from balancer.cost import share
 from balancer.draw import Draw
 from balancer.facts import View
-from balancer.memory import fits, slowdown
+from balancer.memory import USABLE, fits, slowdown
 from balancer.trace import Trace
 
 MARGIN = 0.1  # share of the local slowdown by which another node has to be better
@@ -23,6 +23,7 @@ def place(
     """Nodes to ask, best first, at most `limits.place_tries`; empty when the program had best start here."""
     own = view.own
     here = share(own.load + 1, own.speed, own.cpus) * slowdown(own.mem_used + rss_bytes, own.mem_total)
+    paging = view.limits.overcommit and own.mem_used + rss_bytes > USABLE * own.mem_total
     if allowed is not None and own.node not in allowed:
         here = float("inf")
     offers: list[tuple[float, int]] = []
@@ -30,13 +31,15 @@ def place(
         reason = peer_reason(peer, view.limits)
         if not reason and allowed is not None and peer.node not in allowed:
             reason = "not among the nodes its user allowed"
-        if not reason and not fits(rss_bytes, peer.mem_free, peer.mem_total):
+        if not reason and not paging and not fits(rss_bytes, peer.mem_free, peer.mem_total):
             reason = "too little memory free"
         if reason:
             if trace is not None:
                 trace.note("place", reason, node=peer.node)
             continue
         there = share(peer.load + 1, peer.speed, peer.cpus)
+        if paging:
+            there *= slowdown(peer.mem_total - peer.mem_free + rss_bytes, peer.mem_total)
         if trace is not None:
             trace.note("place", f"slowdown there, {here:.2f} here", node=peer.node, value=there)
         if there < here * (1 - MARGIN):

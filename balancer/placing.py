@@ -89,9 +89,10 @@ class PlacingDesk:
     def _ask(self, placing: Placing, node: int, load_seen: float) -> Command:
         core = self._core
         ask_id = core.next_ask_id()
+        step = "paging" if core.settings.limits.overcommit else "load"
         placing.ask_ids[ask_id] = node
         self._by_ask[ask_id] = placing
-        ask = LeaseAsk(core.node, ask_id, 1.0, placing.rss_bytes, load_seen, hold_s=PLACE_LEASE_S)
+        ask = LeaseAsk(core.node, ask_id, 1.0, placing.rss_bytes, load_seen, step, PLACE_LEASE_S)
         return AskLease(node, ask, core.settings.ask_timeout_s)
 
     def _ask_next(self, placing: Placing, now: float) -> list[Command]:

@@ -19,6 +19,11 @@ from balancer.placement import place
 from balancer.trace import Trace
 
 
+def _paging(view: View) -> bool:
+    """True when memory is short here and nodes have swap: then the cost alone decides, thrashing there included."""
+    return view.limits.overcommit and slowdown(view.own.mem_used, view.own.mem_total) > 1
+
+
 class OursPolicy:
     """Expected gain over remaining life against the measured cost of moving."""
 
@@ -50,7 +55,8 @@ class OursPolicy:
             rest = sorted(pair for pair in rated if pair[1] not in near)
             targets += [node for _, node in rest[: limits.tries - len(targets)]]
         why = f"saves {gain:.2f} s of waiting over its expected life"
-        return Move(process.pid, tuple(targets), why, gain=gain)
+        step = "paging" if _paging(view) else "load"
+        return Move(process.pid, tuple(targets), why, step, gain)
 
     @staticmethod
     def _worth_a_look(view: View, peer: PeerFacts, trace: Trace | None) -> bool:
@@ -91,13 +97,14 @@ class OursPolicy:
                 trace.note("process", reason, pid=process.pid)
             return None
         left_s = lasting_s(process, own, limits)
+        paging = _paging(view)
         life_s = max(limits.least_life_s, process.cpu_s)
         saved = relief(own, process, view.nodes)
         weight = cpu_weight(process)
         rated: list[tuple[float, int]] = []
         best_gain = 0.0
         for peer in peers:
-            reason = pair_reason(process, peer, view.nodes, limits)
+            reason = pair_reason(process, peer, view.nodes, limits, paging=paging)
             if reason:
                 if trace is not None:
                     trace.note("pair", reason, pid=process.pid, node=peer.node)

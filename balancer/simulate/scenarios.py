@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import msgspec
 
+from balancer.facts import DEFAULT_LIMITS, Limits
 from balancer.gossip import GossipPlan
 from balancer.memory import USABLE
 from balancer.policies import policy_named
@@ -23,6 +24,9 @@ from balancer.simulate.streams import (
     memory_stream,
     pareto_stream,
 )
+
+# The machines of Amir et al. page when memory is short, they do not kill.
+PAGING = Limits(overcommit=True)
 
 
 class Options(msgspec.Struct, frozen=True):
@@ -44,6 +48,7 @@ class Scenario(msgspec.Struct, frozen=True):
     world: World
     stream: tuple[Arrival, ...]
     outages: tuple[Outage, ...] = ()
+    limits: Limits = DEFAULT_LIMITS
 
 
 def _world(options: Options, speeds: tuple[float, ...], **more: object) -> World:
@@ -80,7 +85,7 @@ def _amir(options: Options, seed: int) -> Scenario:
         free_moves=True,
         loss=options.loss,
     )
-    return Scenario(world, tuple(amir_stream(seed)))
+    return Scenario(world, tuple(amir_stream(seed)), limits=PAGING)
 
 
 def _burst(options: Options, seed: int) -> Scenario:
@@ -142,17 +147,25 @@ def prepare(name: str, options: Options, seed: int) -> Scenario:
     return SCENARIOS[name][0](options, seed)
 
 
-def simulate(
-    scenario: Scenario, policy: str, seed: int, window: int = 0, settings: Settings | None = None
-) -> Simulation:
-    """Run a policy on a prepared scenario to its end. `window` limits the entries in a message."""
+def simulate(scenario: Scenario, policy: str, seed: int, window: int = 0, *, suspends: bool = True) -> Simulation:
+    """Run a policy on a prepared scenario to its end. `window` limits the entries in a message.
+
+    With `suspends` = False our rule does not suspend processes when memory is short.
+    """
+    limits = msgspec.structs.replace(scenario.limits, hold_when_short=suspends)
     plan: GossipPlan | None = None
     if window:
         own = policy_named(policy).plan
         oldest = min(own.oldest, window // 4)
         plan = msgspec.structs.replace(own, window=window - oldest, oldest=oldest)
     simulation = Simulation(
-        scenario.world, scenario.stream, policy, seed, plan=plan, outages=scenario.outages, settings=settings
+        scenario.world,
+        scenario.stream,
+        policy,
+        seed,
+        plan=plan,
+        outages=scenario.outages,
+        settings=Settings(limits=limits),
     )
     simulation.run()
     return simulation

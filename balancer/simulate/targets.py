@@ -41,7 +41,7 @@ class Effort(msgspec.Struct, frozen=True):
     runs: int = 3000
     seconds: float = 1000.0
     first_seed: int = 1
-    progress_every: int = 200
+    progress_every: int = 100
 
 
 def _outcomes(name: str, options: Options, policies: tuple[str, ...], effort: Effort) -> dict[str, list[Outcome]]:
@@ -58,6 +58,7 @@ def amir(effort: Effort, progress: Progress) -> Iterator[Check]:
     """Mean slowdown on the stream of Amir et al. against round robin, the original's rule and n^u."""
     policies = ("none", "mosix", "opportunity", "ours")
     sums: dict[str, list[float]] = {policy: [] for policy in policies}
+    plain: list[float] = []  # ours without suspending anybody
     counts: list[int] = []
     for seed in range(effort.first_seed, effort.first_seed + effort.runs):
         scenario = prepare("amir", Options(), seed)
@@ -65,17 +66,24 @@ def amir(effort: Effort, progress: Progress) -> Iterator[Check]:
         for policy in policies:
             jobs = simulate(scenario, policy, seed).jobs
             sums[policy].append(sum(job.slowdown() for job in jobs))
+        jobs = simulate(scenario, "ours", seed, suspends=False).jobs
+        plain.append(sum(job.slowdown() for job in jobs))
         done = len(counts)
         if done % effort.progress_every == 0:
             figures = ", ".join(f"{policy} {sum(sums[policy]) / sum(counts):.3f}" for policy in policies)
             ratios = (ratio_interval(sums["ours"], sums[policy]) for policy in policies[:3])
             bounds = ", ".join(f"{ratio.mean:.3f} [{ratio.low:.3f}, {ratio.high:.3f}]" for ratio in ratios)
-            progress(f"{done} runs, {sum(counts)} jobs: mean slowdown {figures}; ratios {bounds}")
+            progress(
+                f"{done} runs, {sum(counts)} jobs: mean slowdown {figures}; ratios {bounds};"
+                f" without suspending {sum(plain) / sum(counts):.3f}"
+            )
     figures = ", ".join(f"{policy} {sum(sums[policy]) / sum(counts):.3f}" for policy in policies)
     progress(f"{len(counts)} runs, {sum(counts)} jobs: mean slowdown {figures}")
     yield Check("slowdown against round robin", ratio_interval(sums["ours"], sums["none"]), 0.15)
     yield Check("slowdown against the mosix policy", ratio_interval(sums["ours"], sums["mosix"]), 0.90)
     yield Check("slowdown against the n^u greedy", ratio_interval(sums["ours"], sums["opportunity"]), 0.90)
+    for policy, bound in (("none", 0.15), ("mosix", 0.90), ("opportunity", 0.90)):
+        yield Check(f"without suspending, against {policy}", ratio_interval(plain, sums[policy]), bound)
 
 
 def herd(effort: Effort, progress: Progress) -> Iterator[Check]:

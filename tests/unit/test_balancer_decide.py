@@ -9,7 +9,7 @@ from balancer.candidates import Identity, exemption
 from balancer.decay import CPUJOB
 from balancer.decide import choose, decide
 from balancer.explain import explain
-from balancer.facts import Hold, Move, OwnFacts, PeerFacts, ProcessFacts, Stay, View
+from balancer.facts import Hold, Limits, Move, OwnFacts, PeerFacts, ProcessFacts, Stay, View
 from balancer.migration_cost import MoveCost
 from balancer.policies import POLICIES, policy_named
 from balancer.ring import DecisionRing, load_dump, replays
@@ -188,3 +188,14 @@ def test_what_moves_by_itself(who: Identity, words: str) -> None:
 def test_unknown_policies_are_named() -> None:
     with pytest.raises(ValueError, match="mosix"):
         policy_named("wishful")
+
+
+def test_a_process_that_fits_nowhere_moves_only_where_nodes_have_swap() -> None:
+    crowd = tuple(process(10 + i, rss_bytes=0.5 * GB) for i in range(4))
+    tight = view(*crowd, mem_used=4.1 * GB, peers=(peer(2, mem_free=0.1 * GB),))
+    strict = msgspec.structs.replace(tight, limits=Limits(hold_when_short=False))
+    paging = msgspec.structs.replace(tight, limits=Limits(hold_when_short=False, overcommit=True))
+    assert isinstance(choose(strict, 1), Stay)
+    choice = choose(paging, 1)
+    assert isinstance(choice, Move)
+    assert choice.step == "paging"
