@@ -32,6 +32,7 @@ class ProcessSettings:
     def __init__(self, migration: MigrationControl) -> None:
         self._migration = migration
         self._table = ProcessRulesTable()
+        self._looking = asyncio.Lock()
 
     def rules(self, pid: int) -> ProcessRules:
         """Rules in force for a process, own or inherited. Raises MosixError `no-such-process`."""
@@ -81,23 +82,33 @@ class ProcessSettings:
         Reasons are looked for in a thread, since that reads much of /proc.
         """
         away = {process.pid: process for process in self._migration.away()}
+        locked = self._locked()
         rows: list[dict[str, Any]] = []
         for pid in process_facts.all_pids():
-            try:
-                lock = self.rules(pid).lock if len(self._table) else False
-            except MosixError:
-                continue
             process = away.get(pid)
             nmigs = process.nmigs if process else self._migration.nmigs(pid)
-            rows.append({"pid": pid, "where": process.node if process else 0, "nmigs": nmigs, "lock": lock})
+            where = process.node if process else 0
+            rows.append({"pid": pid, "where": where, "nmigs": nmigs, "lock": pid in locked})
         asked = [row for row in rows if row["where"]][:MAX_ASKED]
         uses = await asyncio.gather(*(self._migration.usage(row["pid"]) for row in asked))
         for row, usage in zip(asked, uses, strict=True):
             if usage is not None:
                 row |= {"cpu_s": usage.cpu_s, "rss_bytes": usage.rss_bytes}
         if with_cantmove:
-            await asyncio.to_thread(self._add_reasons, rows)
+            async with self._looking:
+                await asyncio.to_thread(self._add_reasons, rows)
         return rows
+
+    def _locked(self) -> frozenset[int]:
+        """PIDs that are locked; a child younger than CARRY_ON_S may be missing."""
+        found: list[int] = []
+        for who in self._table.identities():
+            try:
+                if self._table.of(who, ()).lock and process_facts.read_stat(who.pid).identity == who:
+                    found.append(who.pid)
+            except MosixError:
+                continue
+        return frozenset(found)
 
     def _add_reasons(self, rows: list[dict[str, Any]]) -> None:
         for row in rows:
