@@ -1,7 +1,8 @@
 """System V semaphores and message queues that a process seems to use.
 
 They belong to the IPC namespace of home and are known to a process by number only, so that the kernel cannot say
-who uses them.  What can be known: who made them, and who used them last.  Shared memory is seen in the mappings.
+who uses them.  What can be known: which user made them and when, and which process used them last.  Shared memory
+is seen in the mappings.
 Reads only.  Source of the columns: proc_sysvipc(5).
 """
 
@@ -22,19 +23,33 @@ _libc = ctypes.CDLL(None, use_errno=True)
 def system_v_reasons(facts: ProcessFacts) -> list[str]:
     """Why the process must stay; empty when nothing tells of System V objects of its own."""
     reasons = []
-    born = _started_s(facts)
+    born_s = _started_s(facts)
     for row in _table("sem"):
-        if _made_by(row, facts, born) or facts.pid in _last_users(row["semid"], row["nsems"]):
+        if _is_ours(facts, born_s, row, _last_users(row["semid"], row["nsems"])):
             reasons.append("System V semaphores")
     for row in _table("msg"):
-        if _made_by(row, facts, born) or facts.pid in (row["lspid"], row["lrpid"]):
+        if _is_ours(facts, born_s, row, {row["lspid"], row["lrpid"]}):
             reasons.append("System V message queue")
     return list(dict.fromkeys(reasons))
 
 
-def _made_by(row: dict[str, int], facts: ProcessFacts, born_s: float) -> bool:
-    """Whether a process of this user may have made it since this one began (to the second, as the kernel notes it)."""
-    return row["cuid"] in facts.uids and row["ctime"] >= int(born_s)
+def _is_ours(facts: ProcessFacts, born_s: float, row: dict[str, int], last_users: set[int]) -> bool:
+    """Whether the process used it last, or may: made by its user since it began (to the second, as the kernel notes
+    it) and not last used by a living process of another session.
+    """
+    if facts.pid in last_users:
+        return True
+    if row["cuid"] not in facts.uids or row["ctime"] < int(born_s):
+        return False
+    sessions = {_session(pid) for pid in last_users} - {0}
+    return not sessions or facts.sid in sessions
+
+
+def _session(pid: int) -> int:
+    try:
+        return os.getsid(pid) if pid > 0 else 0
+    except OSError:
+        return 0
 
 
 def _started_s(facts: ProcessFacts) -> float:
