@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from omdiscd.config import Config, load_config
+from omdiscd.config import INTERFACES_MAX, Config, load_config
 from omdiscd.io.interfaces import default_interface
 from omdiscd.numbering import Numbering, load_numbering
+from omdiscd.openmosix_config import FILE_NAME, read_openmosix_config
 from omprotocol import cluster_key
 from omprotocol.paths import Paths
 
@@ -41,7 +42,10 @@ def load_config_and_interfaces(options: Options, paths: Paths) -> tuple[Config, 
     network = config.network
     if options.multicast_ttl is not None:
         network = msgspec.structs.replace(network, multicast_ttl=options.multicast_ttl)
-    interfaces = options.interfaces or network.interfaces or (default_interface(),)
+    interfaces = options.interfaces or network.interfaces
+    if not interfaces:
+        original = read_openmosix_config(paths.etc_dir / FILE_NAME)
+        interfaces = original.interfaces[:INTERFACES_MAX] or (default_interface(),)
     return msgspec.structs.replace(config, network=network), interfaces
 
 

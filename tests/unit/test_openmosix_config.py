@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from omdiscd.core.admin import AdminSettings
 from omdiscd.openmosix_config import apply_to, parse_openmosix_config
+from omdiscd.settings import Options, load_config_and_interfaces
+from omprotocol.paths import Paths
 
 EXAMPLE = """
 # openMosix configuration
@@ -40,6 +44,15 @@ def test_what_makes_no_sense_is_left_out() -> None:
     assert config.settings == {"nomfs": True}
     assert not config.wants_discovery
     assert config.own_node is None
+
+
+def test_interfaces_come_from_the_option_then_the_native_file_then_this_one(tmp_path: Path) -> None:
+    paths = Paths(tmp_path, tmp_path, tmp_path)
+    (tmp_path / "openmosix.config").write_text("AUTODISCIF=eth1,eth2\n")
+    assert load_config_and_interfaces(Options(), paths)[1] == ("eth1", "eth2")
+    paths.config_file.write_text('[network]\ninterfaces = ["eth3"]\n')
+    assert load_config_and_interfaces(Options(), paths)[1] == ("eth3",)
+    assert load_config_and_interfaces(Options(interfaces=("eth4",)), paths)[1] == ("eth4",)
 
 
 @settings(derandomize=True, deadline=None)
