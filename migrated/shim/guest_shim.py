@@ -58,7 +58,7 @@ from migrated.shim.messages import (
     Usage,
     WantPages,
 )
-from migrated.shim.terminal import home_state, read_state
+from migrated.shim.terminal import home_state, packet_mode, peer_of, read_state
 from omprotocol.certificates import Identity
 from omprotocol.errors import MosixError
 
@@ -68,7 +68,7 @@ PAGES_TIMEOUT_S = 120.0
 GATE_TIMEOUT_S = 30.0
 PULSE_S = 1.0
 _ABOUT_DUMPS = ("dumped", "dump-failed", "refused-op")
-_PREPARING = ("init", "ready")
+_PREPARING = ("init",)
 _FAREWELL_S = 3.0
 _SIGINFO_BYTES = 128
 _SI_TKILL = -6
@@ -171,14 +171,20 @@ class GuestShim:
             (images / name).write_bytes(content)
         if await self._pages.wait(PAGES_TIMEOUT_S) != 0:
             raise MosixError("pages-lost", "its memory did not arrive")
-        self._relays = GuestRelays.build(prepare.relays, prepare.terminal, self._link.post, self._modes_changed)
+        spec = jail_spec(self._spec, prepare.jail, str(self._directory / "jail"), str(images))
+        own_terminal = spec.tty_index is not None
+        self._relays = GuestRelays.build(
+            prepare.relays, prepare.terminal, self._link.post, self._modes_changed, terminal_in_jail=own_terminal
+        )
         if prepare.terminal is not None:
             self._last_modes = prepare.terminal.modes
-        spec = jail_spec(self._spec, prepare.jail, str(self._directory / "jail"), str(images))
         slave = self._relays.slave if self._relays.slave >= 0 else None
         self._jail = Jail.start(spec, self._files.device, slave)
         self._files.close_device()
         asyncio.get_running_loop().add_reader(self._jail.fileno(), self._read_jail)
+        await self._expect("ready")
+        if own_terminal:
+            self._adopt_terminal()
         pipes = self._relays.pipes
         self._jail.send(
             "restore",
@@ -190,6 +196,15 @@ class GuestShim:
         await self._expect("gate")
         if prepare.terminal is not None:
             self._relays.set_modes(prepare.terminal)
+
+    def _adopt_terminal(self) -> None:
+        """The jail has made a terminal with the number it has at home."""
+        assert self._jail is not None
+        master, self._jail.tty_master_fd = self._jail.tty_master_fd, None
+        if master is None:
+            raise MosixError("no-terminal", "its terminal could not be made")
+        packet_mode(master)
+        self._relays.adopt_terminal(master, peer_of(master))
 
     async def _expect(self, wanted: str) -> dict[str, Any]:
         async with asyncio.timeout(GATE_TIMEOUT_S * 2):

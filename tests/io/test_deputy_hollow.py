@@ -7,7 +7,6 @@ import select
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,6 +18,7 @@ from migrated.deputy.error import HollowFailed, ProcessGone
 from migrated.deputy.freezer import Freezer, hierarchies
 from migrated.deputy.hollow import Hollow, hollow
 from migrated.deputy.ptrace import Tracee, own_call
+from tests.support.interpreter import PYTHON
 
 pytestmark = pytest.mark.root
 
@@ -39,7 +39,7 @@ class Original:
 
     def __init__(self, threads: int = 0, user: int = 0) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-c", _PROGRAM.format(threads=threads)],
+            [PYTHON, "-c", _PROGRAM.format(threads=threads)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             user=user or None,
