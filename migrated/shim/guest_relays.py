@@ -39,6 +39,7 @@ class GuestRelays:
 
     def __init__(self) -> None:
         self._relays: dict[int, GuestRelay] = {}
+        self._terminal: tuple[RelaySpec, TerminalState | None, Post, Callable[[], None]] | None = None
         self.slave = -1
         self.master = -1
 
@@ -49,12 +50,19 @@ class GuestRelays:
         terminal: TerminalState | None,
         post: Post,
         modes_changed: Callable[[], None],
+        *,
+        terminal_in_jail: bool,
     ) -> GuestRelays:
-        """Make the ends.  Raises OSError; ValueError for a kind that is not relayed."""
+        """Make the ends; with `terminal_in_jail` the terminal comes later, by `adopt_terminal`.
+
+        Raises OSError; ValueError for a kind that is not relayed.
+        """
         made = cls()
         for spec in specs:
             if spec.kind == "tty":
-                made._add_terminal(spec, terminal, post, modes_changed)
+                made._terminal = (spec, terminal, post, modes_changed)
+                if not terminal_in_jail:
+                    made.adopt_terminal(*open_relay())
             elif spec.kind == "pipe":
                 made._add_pipe(spec, post)
             else:
@@ -80,9 +88,27 @@ class GuestRelays:
     def links(self) -> dict[int, str]:
         """What the body's /proc/PID/fd shows for each relay, by relay number."""
         return {
-            number: os.ttyname(self.slave) if relay.spec.kind == "tty" else relay.identity
+            number: os.readlink(f"/proc/self/fd/{self.slave}") if relay.spec.kind == "tty" else relay.identity
             for number, relay in self._relays.items()
         }
+
+    def adopt_terminal(self, master: int, slave: int) -> None:
+        """Use this pseudo terminal, in packet mode, for the terminal's relay.  Owns both descriptors."""
+        if self._terminal is None:
+            os.close(master)
+            os.close(slave)
+            return
+        spec, terminal, post, modes_changed = self._terminal
+        self.master, self.slave = master, slave
+        info = os.fstat(slave)
+        relay = GuestRelay(spec, slave, f"tty[{info.st_rdev:x}:{info.st_dev:x}]")
+        if terminal is not None:
+            with contextlib.suppress(OSError):
+                write_size(master, terminal.size)
+            self.set_modes(terminal)
+        relay.source = GuestTerminalSource(spec.relay, master, post, modes_changed)
+        relay.sink = GuestTerminalSink(spec.relay, os.dup(master), slave, post)
+        self._relays[spec.relay] = relay
 
     def handed_over(self) -> None:
         """The body has its ends: close ours of the pipes."""
@@ -168,19 +194,4 @@ class GuestRelays:
             os.set_blocking(reader, False)
             relay = GuestRelay(spec, writer, f"pipe:[{os.fstat(writer).st_ino}]")
             relay.source = Source(spec.relay, reader, post)
-        self._relays[spec.relay] = relay
-
-    def _add_terminal(
-        self, spec: RelaySpec, terminal: TerminalState | None, post: Post, modes_changed: Callable[[], None]
-    ) -> None:
-        master, slave = open_relay()
-        self.master, self.slave = master, slave
-        info = os.fstat(slave)
-        relay = GuestRelay(spec, slave, f"tty[{info.st_rdev:x}:{info.st_dev:x}]")
-        if terminal is not None:
-            with contextlib.suppress(OSError):
-                write_size(master, terminal.size)
-            self.set_modes(terminal)
-        relay.source = GuestTerminalSource(spec.relay, master, post, modes_changed)
-        relay.sink = GuestTerminalSink(spec.relay, os.dup(master), slave, post)
         self._relays[spec.relay] = relay

@@ -11,9 +11,24 @@ from typing import Any
 import msgspec
 
 from migrated.jail.spec import JailSpec
+from migrated.jail.terminal import INDEX_LIMIT
+from migrated.shim.terminal import pseudo_terminal_index
 from migrated.survey.survey import Survey
 
-_FROM_HOME = ("pid", "ppid", "pgid", "sid", "max_id", "uid", "gid", "groups", "hostname", "ctty", "foreground")
+_FROM_HOME = (
+    "pid",
+    "ppid",
+    "pgid",
+    "sid",
+    "max_id",
+    "uid",
+    "gid",
+    "groups",
+    "hostname",
+    "ctty",
+    "foreground",
+    "tty_index",
+)
 
 
 class GuestSpec(msgspec.Struct):
@@ -39,6 +54,8 @@ def jail_facts(found: Survey, *, ctty: bool, foreground: bool) -> dict[str, Any]
     facts = found.facts
     tids = [int(name) for name in os.listdir(f"/proc/{facts.pid}/task")]
     host = os.uname()
+    terminal = next((entry.target for entry in found.descriptors if entry.kind == "tty"), "")
+    index = pseudo_terminal_index(terminal)
     return {
         "pid": facts.pid,
         "ppid": facts.ppid,
@@ -51,6 +68,7 @@ def jail_facts(found: Survey, *, ctty: bool, foreground: bool) -> dict[str, Any]
         "hostname": host.nodename,
         "ctty": ctty,
         "foreground": foreground and ctty,
+        "tty_index": index if index is not None and index <= INDEX_LIMIT else None,
     }
 
 
@@ -63,6 +81,8 @@ def jail_spec(spec: GuestSpec, facts: dict[str, Any], work_dir: str, images_dir:
         "root": spec.root,
     }
     built = msgspec.convert({name: facts[name] for name in _FROM_HOME if name in facts} | own, JailSpec)
+    if spec.root == "local":
+        built.tty_index = None
     built.check()
     if built.pid != spec.pid or built.uid != spec.uid:
         raise ValueError("the process is not the one that was offered")

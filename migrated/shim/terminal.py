@@ -17,7 +17,7 @@ from migrated.shim.messages import TerminalState
 from omprotocol.errors import MosixError
 
 EXTPROC = 0o200000
-_TIOCPKT = 0x5420
+_TIOCPKT, _TIOCGPTPEER = 0x5420, 0x5441
 _IFLAG, _OFLAG, _CFLAG, _LFLAG, _ISPEED, _OSPEED, _CC = range(7)
 _CHARACTERS = 32
 
@@ -56,9 +56,25 @@ def write_size(fd: int, size: list[int]) -> None:
 def open_relay() -> tuple[int, int]:
     """A new pseudo terminal for a guest: (master, non-blocking, in packet mode; slave)."""
     master, slave = os.openpty()
+    packet_mode(master)
+    return master, slave
+
+
+def peer_of(master: int) -> int:
+    """The slave of a pseudo terminal that was made in another mount namespace."""
+    return fcntl.ioctl(master, _TIOCGPTPEER, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
+
+
+def packet_mode(master: int) -> None:
+    """Make a master report changes of the modes, without blocking."""
     os.set_blocking(master, False)
     fcntl.ioctl(master, _TIOCPKT, struct.pack("i", 1))
-    return master, slave
+
+
+def pseudo_terminal_index(path: str) -> int | None:
+    """The number of /dev/pts/<number>; None for another terminal."""
+    number = path.removeprefix("/dev/pts/")
+    return int(number) if path != number and number.isdigit() else None
 
 
 def as_relay(state: TerminalState) -> TerminalState:

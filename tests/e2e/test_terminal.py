@@ -124,6 +124,16 @@ def test_an_interrupt_ends_the_job(home: Node, screen: Screen) -> None:
     screen.expect("status 130")
 
 
+def test_the_name_of_the_terminal_stays(home: Node, screen: Screen) -> None:
+    pid = screen.job()
+    screen.type("tty\n")
+    name = re.findall(r"/dev/pts/\d+", screen.expect("/dev/pts/") + screen.expect("\n"))[0]
+    home.run(["migrate", str(pid), "3"])
+    for text in ("tty\n", "run tty\n"):
+        screen.type(text)
+        assert name in screen.expect("/dev/pts/") + screen.expect("\n")
+
+
 def test_the_size_of_the_window_follows(home: Node, screen: Screen) -> None:
     pid = screen.job()
     home.run(["migrate", str(pid), "3"])

@@ -84,6 +84,8 @@ def answer(word: str) -> str:
         return str(child.wait())
     if command == "size":
         return repr(tuple(os.get_terminal_size(0)))
+    if command == "tty":
+        return os.ttyname(0)
     if command == "exit":
         sys.exit(int(rest))
     return f"unknown {word}"

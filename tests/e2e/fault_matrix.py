@@ -1,0 +1,201 @@
+"""Every step of a move times every fault: `make faults` prints the table, one line per case, and ends with 1 when a
+case ended otherwise than it must.  `python -m tests.e2e.fault_matrix [word ...]` takes the cases that contain a word.
+
+What must be true is the commit protocol's (docs/ARCHITECTURE.md): before COMMIT the process goes on at home, after it
+there is one copy or a death that is reported; nobody is frozen for ever, nothing runs twice, nothing is left behind.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from omlab.cluster import Cluster
+from tests.support.fault_lab import FaultLab, Program
+
+HOME, AWAY, KILLED = "at home", "away", "killed"
+BEFORE = ("home-offered", "home-accepted", "home-frozen", "home-dumped", "home-prepared", "home-ready")
+DECIDED = ("home-committed", "home-gone")
+RUNS = ("home-running", "home-hollow-prepare", "home-hollow-pages", "home-hollow-ready", "home-away")
+ARRIVING = ("guest-prepare", "guest-gate", "guest-go")
+ARRIVED = ("guest-ran", "guest-running")
+RETURN = ("home-returning", "home-captured", "home-refilling", "home-refilled", "home-home")
+
+
+@dataclass(frozen=True)
+class Case:
+    """One fault at one step; `allowed` are the ends that are right."""
+
+    step: str
+    fault: str
+    allowed: frozenset[str]
+    quiet: bool = True
+
+    @property
+    def name(self) -> str:
+        return f"{self.step} {self.fault} {'quiet' if self.quiet else 'busy'}"
+
+
+def cases() -> Iterator[Case]:
+    """All of them."""
+    for step in BEFORE + ARRIVING[:2]:
+        for fault in ("home shim", "guest shim", "cable"):
+            if not (fault == "guest shim" and step == "home-offered"):
+                yield Case(step, fault, frozenset({HOME}), quiet=False)
+        yield Case(step, "cable mended", frozenset({HOME, AWAY}), quiet=False)
+        yield Case(step, "process", frozenset({KILLED}), quiet=False)
+    for step in BEFORE + DECIDED + RUNS + ARRIVING + ARRIVED:
+        yield Case(step, "home daemon", frozenset({AWAY}), quiet=False)
+        at_offer = step in ("home-offered",)
+        yield Case(step, "host daemon", frozenset({HOME} if at_offer else {AWAY}), quiet=False)
+    yield Case("home-pages", "criu", frozenset({HOME}), quiet=False)
+    yield Case("guest-gate", "criu", frozenset({HOME}), quiet=False)
+    for step in DECIDED + ARRIVING[2:] + ARRIVED:
+        for fault in ("home shim", "guest shim", "cable"):
+            yield Case(step, fault, frozenset({HOME}), quiet=True)
+            yield Case(step, fault, frozenset({HOME, KILLED}), quiet=False)
+        yield Case(step, "cable mended", frozenset({HOME, AWAY, KILLED}), quiet=False)
+        yield Case(step, "process", frozenset({KILLED}), quiet=False)
+    for step in RUNS:
+        for fault in ("home shim", "guest shim", "cable"):
+            if not (step.startswith("home-hollow") and fault == "cable"):
+                yield Case(step, fault, frozenset({KILLED}), quiet=False)
+        yield Case(step, "process", frozenset({KILLED}), quiet=False)
+    for step in (*RETURN, "guest-captured"):
+        yield Case(step, "home shim", frozenset({KILLED}), quiet=False)
+        yield Case(step, "guest shim", frozenset({HOME, KILLED}), quiet=False)
+        yield Case(step, "cable", frozenset({HOME, KILLED}), quiet=False)
+        yield Case(step, "cable mended", frozenset({HOME, AWAY}), quiet=False)
+        yield Case(step, "process", frozenset({KILLED}), quiet=False)
+        yield Case(step, "home daemon", frozenset({HOME}), quiet=False)
+        yield Case(step, "host daemon", frozenset({HOME}), quiet=False)
+
+
+def run(lab: FaultLab, case: Case) -> str:
+    """Make the fault and return how it ended.  Raises AssertionError when something was twice, lost, or left."""
+    returns = case.step in RETURN or case.step == "guest-captured"
+    node = lab.host if case.step.startswith("guest") else lab.home
+    with Program(lab, "sequence", quiet=case.quiet) as program:
+        program.ask()
+        if returns:
+            moved = program.move().result()
+            assert moved.returncode == 0, moved.stderr
+        with lab.held(node, case.step) as reached:
+            mover = program.move("home" if returns else 2)
+            at = reached()
+            mend = make(lab, case, program, at)
+        program.message = mover.result().stderr.strip()
+        end = settled(lab, program)
+        mend()
+        if end == KILLED:
+            program.was_killed()
+        else:
+            program.goes_on()
+            program.ends()
+        lab.wait_clean()
+        return end
+
+
+def make(lab: FaultLab, case: Case, program: Program, at: int) -> Callable[[], None]:
+    """Make the fault; returns what undoes it at the end."""
+    nothing = lambda: None  # noqa: E731
+    match case.fault:
+        case "home shim":
+            lab.kill(lab.home, at if case.step.startswith("home") else lab.home_shim(program.pid))
+        case "guest shim":
+            lab.kill(lab.host, at if case.step.startswith("guest") else lab.guest_shim())
+        case "home daemon" | "host daemon":
+            node = lab.home if case.fault == "home daemon" else lab.host
+            node.kill_daemon()
+            return lambda: _restart(lab, node)
+        case "criu":
+            node = lab.host if case.step.startswith("guest") else lab.home
+            for pid in node.wait_for(lambda: lab.criu(node), "CRIU"):
+                lab.kill(node, pid)
+        case "cable":
+            lab.host.link("down")
+            return lambda: _mend(lab)
+        case "cable mended":
+            lab.host.link("down")
+            lab.host.link("up")
+        case "process":
+            program.process.send_signal(signal.SIGKILL)
+    return nothing
+
+
+def _restart(lab: FaultLab, node: object) -> None:
+    for each in (lab.home, lab.host):
+        if each.daemon is None:
+            each.start_daemon()
+    lab.wait_for_map()
+
+
+def _mend(lab: FaultLab) -> None:
+    lab.host.link("up")
+    lab.wait_for_map()
+
+
+def settled(lab: FaultLab, program: Program) -> str:
+    """Where it is in the end."""
+    for node in (lab.home, lab.host):
+        if node.daemon is None:
+            node.start_daemon()
+    if program.process.poll() is not None:
+        return KILLED
+    if not lab.home.path_of(f"/run/openmosix/away/{program.pid}").exists():
+        return HOME
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        if program.process.poll() is not None:
+            return KILLED
+        if not lab.home.path_of(f"/run/openmosix/away/{program.pid}").exists():
+            return HOME if program.process.poll() is None else KILLED
+        if program.answers():
+            return AWAY if program.node() else HOME
+    raise AssertionError("neither at home, nor away, nor dead after 60 s")
+
+
+def main() -> int:
+    """Run the cases named; 1 when one ended wrongly."""
+    words = sys.argv[1:]
+    wrong = 0
+    chosen = [case for case in cases() if not words or any(word in case.name for word in words)]
+    lab_cluster: Cluster | None = None
+    try:
+        for case in chosen:
+            if lab_cluster is None:
+                lab_cluster = Cluster(2, name=f"faults{os.getpid()}-{int(time.monotonic())}", start_daemon=False)
+                lab = FaultLab(lab_cluster)
+            began = time.monotonic()
+            try:
+                seen = run(lab, case)
+            except Exception as error:
+                seen = f"{type(error).__name__}: {str(error)[:300]}"
+                if os.environ.get("FAULTS_VERBOSE"):
+                    traceback.print_exc()
+                    print(lab_cluster.logs()[-6000:])
+            right = seen in case.allowed
+            wrong += not right
+            must = " or ".join(sorted(case.allowed))
+            print(
+                f"{'ok   ' if right else 'WRONG'} {case.step:20} {case.fault:13} {'quiet' if case.quiet else 'busy':6}"
+                f"{must:20} {seen}  ({time.monotonic() - began:.1f} s)",
+                flush=True,
+            )
+            if not right:
+                lab_cluster.down()
+                lab_cluster = None
+    finally:
+        if lab_cluster is not None:
+            lab_cluster.down()
+    print(f"{len(chosen)} cases, {wrong} wrong")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
