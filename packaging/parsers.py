@@ -58,5 +58,9 @@ def parser_of(command: str) -> argparse.ArgumentParser:
 
 
 def options_of(parser: argparse.ArgumentParser) -> list[argparse.Action]:
-    """Options and named arguments, in order; those hidden from help are left out."""
-    return [action for action in parser._actions if action.help is not argparse.SUPPRESS]
+    """Options and named arguments, in order; those hidden from help, and sub-commands, are left out."""
+    return [
+        action
+        for action in parser._actions
+        if action.help is not argparse.SUPPRESS and not isinstance(action, argparse._SubParsersAction)
+    ]
