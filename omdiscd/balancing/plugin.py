@@ -39,6 +39,7 @@ from balancer.leases import LeaseAsk
 from balancer.load import local_load
 from balancer.node import BalancerCore
 from balancer.settings import Settings
+from omdiscd.admin import process_facts
 from omdiscd.admin.plugin import Administration
 from omdiscd.balancing.capacity import memory, processors
 from omdiscd.balancing.facts import ProcessFactsOfHere
@@ -219,6 +220,7 @@ class Balancing:
         pid, node = args.get("pid"), args.get("node")
         if not isinstance(pid, int) or (node is not None and not isinstance(node, int)):
             raise MosixError("bad-request", "A PID, and perhaps a node number, are expected.")
+        process_facts.read_stat(pid)
         explanation = self.core.explain(pid, node, time.monotonic())
         lines = [explanation.summary, *explanation.lines]
         if not self._form.automatic:
