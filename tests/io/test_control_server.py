@@ -6,7 +6,6 @@ import json
 import os
 import socket
 import subprocess
-import sys
 import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -20,6 +19,7 @@ from omdiscd.control.server import CONNECTIONS_PER_UID, LINE_LIMIT_BYTES, Contro
 from omprotocol import control
 from omprotocol.errors import MosixError
 from omprotocol.paths import Paths
+from tests.support.interpreter import PYTHON
 
 DEADLINE_S = 30.0
 NOBODY = 65534
@@ -130,7 +130,7 @@ async def test_one_connection_carries_several_requests(served: Served) -> None:
         b'{"v":1,"verb":"echo","args":[]}\n',
         b"\xff\xfe\x00\n",
         b"[" * 60000 + b"\n",
-        b'{"v":1,"verb":"echo","args":' + b'{"a":' * 8000 + b"1" + b"}" * 8001 + b"\n",
+        b'{"v":1,"verb":"echo","args":{"a":' + b"[" * 30000 + b"]" * 30000 + b"}}\n",
         b"x" * (LINE_LIMIT_BYTES * 3),
     ],
 )
@@ -244,7 +244,7 @@ async def test_an_ordinary_user_is_known_by_the_kernels_word(served: Served) -> 
     def as_nobody(verb: str) -> Any:
         request = json.dumps({"v": 1, "verb": verb, "args": {"uid": 0}})
         output = subprocess.run(
-            [sys.executable, "-c", script, str(served.paths.control_socket), request],
+            [PYTHON, "-c", script, str(served.paths.control_socket), request],
             user=NOBODY,
             group=NOBODY,
             extra_groups=[],

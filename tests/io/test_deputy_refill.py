@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +24,7 @@ from migrated.deputy.layout import Grow, Map, Protect, Unmap, layout_steps
 from migrated.deputy.mappings import read_mappings, read_status
 from migrated.deputy.refill import Refill
 from migrated.deputy.snapshot import BodySnapshot, decode_state, encode_state
+from tests.support.interpreter import PYTHON
 
 pytestmark = pytest.mark.root
 
@@ -35,8 +38,16 @@ class Pair:
 
     def __init__(self, alone: bool, user: int = 0) -> None:
         held, self._hold = os.pipe()
+        # A copy that every user can read, wherever the checkout is.
+        with tempfile.TemporaryDirectory() as directory:
+            os.chmod(directory, 0o755)
+            program = shutil.copy(PROGRAM, directory)
+            os.chmod(program, 0o644)
+            self._start(program, held, alone, user)
+
+    def _start(self, program: str, held: int, alone: bool, user: int) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-S", str(PROGRAM), str(held), *(["alone"] if alone else [])],
+            [PYTHON, "-S", program, str(held), *(["alone"] if alone else [])],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             pass_fds=[held],
