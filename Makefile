@@ -1,7 +1,7 @@
 # openMosix in user space.  `make` alone lists the targets.
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help setup check test demo install uninstall deb rpm clean
+.PHONY: help setup check test demo conformance install uninstall deb rpm clean
 
 BIN := .venv/bin
 PREFIX ?= /usr/local
@@ -27,6 +27,9 @@ test: setup ## every test; as root none may be missing (set OPENMOSIX_CI=1 to in
 
 demo: setup ## three virtual nodes, six jobs, about a minute (root)
 	$(BIN)/python -m omlab.demo
+
+conformance: setup ## what holds when a process moves; ARGS=--write renews docs/TRANSPARENCY.md (root, minutes)
+	$(BIN)/python -m tests.conformance $(ARGS)
 
 install: setup ## install below PREFIX (default /usr/local), honours DESTDIR
 	@sh setup/install.sh install "$(PREFIX)" "$(DESTDIR)"
