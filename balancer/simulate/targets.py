@@ -41,7 +41,7 @@ class Effort(msgspec.Struct, frozen=True):
     runs: int = 3000
     seconds: float = 1000.0
     first_seed: int = 1
-    progress_every: int = 100
+    progress_every: int = 25
 
 
 def _outcomes(name: str, options: Options, policies: tuple[str, ...], effort: Effort) -> dict[str, list[Outcome]]:
