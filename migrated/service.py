@@ -19,7 +19,7 @@ from typing import Any, Protocol
 import msgspec
 
 from migrated.core.lease import Terms, certain_after_s
-from migrated.core.ledger import Recovery, recovery
+from migrated.core.ledger import Recovery, State, recovery
 from migrated.journal import Journal, Record
 from migrated.known import Away, Guest, known_guests, read_guests
 from migrated.leftovers import forget_guest, sweep_away, sweep_guests
@@ -306,18 +306,31 @@ class MigrationService:
             status = await self.status(record.pid)
         except (MosixError, TimeoutError, OSError, ValueError):
             return False
-        self._away[record.pid] = Away(
-            pid=record.pid,
-            start_ticks=record.start_ticks,
-            node=int(status["node"]),
-            uid=record.uid,
-            moves=int(status["moves"]),
-        )
-        self._moves[(record.pid, record.start_ticks)] = int(status["moves"])
+        self._know(record, status)
         shim = self._shim_of[record.pid] = object()
+        if status["state"] != State.AWAY and self._background is not None:
+            self._background.create_task(self._follow(record, shim), name=f"follow {record.pid}")
         self._shims.watch(int(status["shim_pid"]), lambda: self._shim_ended(record.pid, shim))
         _log.info("process.adopted", extra={"pid": record.pid, "node": status["node"]})
         return True
+
+    def _know(self, record: Record, status: dict[str, Any]) -> None:
+        pid, moves = record.pid, int(status["moves"])
+        self._away[pid] = Away(
+            pid=pid, start_ticks=record.start_ticks, node=int(status["node"]), uid=record.uid, moves=moves
+        )
+        self._moves[(pid, record.start_ticks)] = moves
+
+    async def _follow(self, record: Record, shim: object) -> None:
+        """A move that an earlier daemon began: find out where it ends."""
+        while self._shim_of.get(record.pid) is shim:
+            with contextlib.suppress(MosixError, TimeoutError, OSError, ValueError):
+                status = await self.status(record.pid)
+                if self._shim_of.get(record.pid) is shim:
+                    self._know(record, status)
+                if status["state"] == State.AWAY:
+                    return
+            await asyncio.sleep(_RETRY_S)
 
     async def _put_right(self, record: Record) -> None:
         """Recover a process whose shim is gone; one that is only slow to answer is adopted after all."""

@@ -7,6 +7,7 @@ waited for.  Nothing here sleeps for a length of time to be right.
 import contextlib
 import json
 import os
+import select
 import signal
 import socket
 import threading
@@ -116,6 +117,8 @@ class Program:
         argv = [PYTHON, "/tmp/sequence.py", f"/tmp/{name}", *(["quiet"] if quiet else [])]
         self.process = lab.home.popen(argv, user=user, stdin=PIPE, stdout=PIPE, directory="/tmp")
         self.mover: Mover | None = None
+        self.message = ""
+        self._asked = 0
         assert self._line() == "ready"
 
     def __enter__(self) -> "Program":
@@ -142,7 +145,25 @@ class Program:
         """Have it answer: the number it has come to."""
         assert self.process.stdin is not None
         self.process.stdin.write(b"?\n")
-        return int(self._line())
+        self._asked += 1
+        while self._asked:
+            answer = int(self._line())
+            self._asked -= 1
+        return answer
+
+    def answers(self, within_s: float = 0.5) -> bool:
+        """Whether it answers within a while; the answer may come later."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        if not self._asked:
+            with contextlib.suppress(BrokenPipeError):
+                self.process.stdin.write(b"?\n")
+            self._asked = 1
+        if not select.select([self.process.stdout], [], [], within_s)[0] or self.process.poll() is not None:
+            return False
+        self._line()
+        self._asked -= 1
+        return True
 
     def node(self) -> int:
         """Where it is now, 0 at home."""
