@@ -14,6 +14,7 @@ import os
 import signal
 
 from migrated.core.ledger import State
+from migrated.deputy.closing import close_descriptors
 from migrated.jail.kernel import pidfd_getfd
 from migrated.journal import Ending
 from migrated.shim.conversation import BodyEvent, Conversation
@@ -23,6 +24,8 @@ from migrated.shim.messages import (
     BodyContinued,
     BodyEnded,
     BodyStopped,
+    Broken,
+    EndOfInput,
     Finish,
     ModesChanged,
     Signal,
@@ -49,6 +52,7 @@ class AwayLife:
         self._loop = asyncio.get_running_loop()
         self._pidfd = -1
         self._seen_stopped = False
+        self._closed: set[int] = set()
         self.ended = asyncio.Event()
 
     def on_body(self, event: BodyEvent) -> None:
@@ -86,6 +90,7 @@ class AwayLife:
                 elif lost.done() or self._shim.lease.certainly_gone(now()):
                     return await self._guest_lost(conversation.why_lost)
                 await self._watch_original()
+                self._close_what_the_body_closed()
         finally:
             for task in (lost, killed, event):
                 if task is not None:
@@ -122,6 +127,8 @@ class AwayLife:
                     self._shim.channel.stop(signo)
             case BodyContinued():
                 self._shim.body_stopped = False
+            case EndOfInput(relay=number) | Broken(relay=number):
+                self._closed.add(number)
             case ModesChanged(terminal=terminal):
                 relay = self._shim.relays.terminal
                 if relay is not None and self._shim.foreground:
@@ -191,6 +198,17 @@ class AwayLife:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_DEPUTY_EXIT_S):
                 await self._killed.wait()
+
+    def _close_what_the_body_closed(self) -> None:
+        """The other end of a pipe at home waits for the last writer, or reader, to be gone: that is the deputy."""
+        assert self._shim.hollow is not None
+        for number in sorted(self._closed):
+            relay = self._shim.relays.find(number)
+            if relay is None or relay.is_terminal:
+                self._closed.discard(number)
+            elif relay.is_finished:
+                self._closed.discard(number)
+                close_descriptors(self._shim.pid, self._shim.hollow, self._shim.relays.release(relay))
 
     async def _watch_original(self) -> None:
         """A SIGSTOP cannot be forwarded by the deputy, nor a change of the foreground: look for them."""

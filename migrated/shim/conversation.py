@@ -32,7 +32,7 @@ from omprotocol.errors import MosixError
 
 _QUEUE_LENGTH = 16
 _Answer = TypeVar("_Answer", bound=AnyMessage)
-BodyEvent = BodyEnded | BodyStopped | BodyContinued | ModesChanged
+BodyEvent = BodyEnded | BodyStopped | BodyContinued | ModesChanged | EndOfInput | Broken
 
 
 class GuestFailed(MosixError):
@@ -100,6 +100,8 @@ class Conversation:
             case Data() | Taken() | EndOfInput() | Broken():
                 self._shim.claim.effect()
                 self._shim.relays.handle(message)
+                if isinstance(message, EndOfInput | Broken):
+                    self._on_body(message)
             case LeaseAsked(number=number):
                 self._shim.lease.answered(now())
                 if number:

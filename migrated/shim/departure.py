@@ -119,7 +119,7 @@ async def _copy_and_commit(
     freezer.freeze(FREEZE_TIMEOUT_S)
     await shim.at("home-frozen")
     shim.survey = _movable(shim.pid)
-    shim.relays = HomeRelays.take(shim.pid, shim.survey.relayed)
+    shim.relays = HomeRelays.take(shim.pid, shim.survey.relayed, shim.survey.descriptors)
     await progress({"phase": "copy"})
     prepare = await _dump(shim, residence, freezer, report)
     await shim.at("home-dumped")

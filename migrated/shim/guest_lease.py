@@ -33,6 +33,7 @@ class LeaseKeeper:
         self._let_go = let_go
         self._asked: dict[int, float] = {}
         self._number = 0
+        self._kept_s = now()
         self.held = False
 
     async def run(self, on_tick: Callable[[], bool]) -> None:
@@ -52,19 +53,22 @@ class LeaseKeeper:
             self._settle()
 
     def _keep(self) -> bool:
+        awake = now() - self._kept_s < 3 * renew_after_s(self._lease.lease_s)
+        self._kept_s = now()
         self._number += 1
         self._asked[self._number] = now()
         while len(self._asked) > _ASKED_MAX:
             del self._asked[min(self._asked)]
         self._link.post(LeaseAsked(number=self._number))
-        return self._settle()
+        return self._settle(awake=awake)
 
-    def _settle(self) -> bool:
+    def _settle(self, *, awake: bool = True) -> bool:
         standing = self._lease.standing(now())
-        if standing is Standing.KILL:
+        if standing is Standing.KILL and awake:
             _log.error("guest.lease_ended", extra={"pid": self._pid})
             return False
-        if standing is Standing.HOLD and not self.held:
+        # Not awake: it is us who slept (a busy or suspended machine), and home may never have been asked.
+        if standing is not Standing.RUN and not self.held:
             _log.warning("guest.held", extra={"pid": self._pid})
             self.held = True
             self._hold()

@@ -14,6 +14,7 @@ import logging
 import os
 import signal
 import struct
+from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -129,8 +130,15 @@ class GuestShim:
         if not isinstance(prepare, Prepare):
             raise LinkLost("home did not send the process")
         await self._at("guest-prepare")
+        word = asyncio.create_task(self._link.receive(), name="the word of home")
         try:
-            await self._restore(prepare)
+            return await self._restore_and_go(prepare, word)
+        finally:
+            word.cancel()
+
+    async def _restore_and_go(self, prepare: Prepare, word: asyncio.Task[AnyMessage]) -> bool:
+        try:
+            await self._unless(word, self._restore(prepare))
         except (MosixError, OSError, ValueError, TimeoutError) as error:
             await self._link.send(
                 Failed(why=f"Node {self._spec.node} could not restore process {self._spec.pid}: {error}")
@@ -141,11 +149,11 @@ class GuestShim:
         said_s = now()
         await self._link.send(AtGate())
         async with asyncio.timeout(GATE_TIMEOUT_S):
-            word = await self._link.receive()
-        if not isinstance(word, Go):
+            go = await word
+        if not isinstance(go, Go):
             return False
         await self._at("guest-go")
-        self._lease = GuestLease(said_s, word.lease_s, word.grace_s)
+        self._lease = GuestLease(said_s, go.lease_s, go.grace_s)
         if self._lease.standing(now()) is not Standing.RUN:
             return False  # the order is too old: home may have given this copy up
         assert self._jail is not None
@@ -159,6 +167,18 @@ class GuestShim:
         spec = self._spec
         write_guest(self._directory, spec.pid, spec.home, spec.uid, spec.command, os.getpid(), self._body)
         return True
+
+    async def _unless(self, word: asyncio.Task[AnyMessage], work: Coroutine[Any, Any, None]) -> None:
+        """Do `work` as long as home holds the link.  Raises LinkLost, and what `work` raises."""
+        doing = asyncio.create_task(work, name="restore")
+        try:
+            await asyncio.wait({word, doing}, return_when=asyncio.FIRST_COMPLETED)
+            if not doing.done():
+                raise LinkLost("home gave up")
+            await doing
+        finally:
+            doing.cancel()
+            await asyncio.wait({doing})
 
     async def _at(self, step: str) -> None:
         await fault_point(self._spec.run_dir, step)

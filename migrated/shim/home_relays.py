@@ -20,11 +20,15 @@ from migrated.survey.descriptors import Descriptor
 
 @dataclass
 class HomeRelay:
-    """One description that stays at home; `front` was read here and not yet read by the body."""
+    """One description that stays at home; `front` was read here and not yet read by the body.
+
+    `numbers`: the original's descriptors for it; `fd`: our copy, -1 once the body has closed its own.
+    """
 
     number: int
     descriptor: Descriptor
     fd: int
+    numbers: list[int] = field(default_factory=list)
     front: bytes = b""
     source: Source | None = None
     sink: Sink | None = None
@@ -33,6 +37,12 @@ class HomeRelay:
     def is_terminal(self) -> bool:
         """True for a terminal, false for a pipe."""
         return self.descriptor.kind == "tty"
+
+    @property
+    def is_finished(self) -> bool:
+        """Nothing will come through any more: written to the end, or without a reader."""
+        ends = [end for end in (self.source, self.sink) if end is not None]
+        return all(end.fd < 0 for end in ends)
 
     @property
     def inward(self) -> bool:
@@ -52,13 +62,17 @@ class HomeRelays:
     relays: list[HomeRelay] = field(default_factory=list)
 
     @classmethod
-    def take(cls, pid: int, descriptors: list[Descriptor]) -> HomeRelays:
-        """Copy the descriptions named by `descriptors` out of `pid`.  Raises OSError when it is gone."""
+    def take(cls, pid: int, relayed: list[Descriptor], everything: list[Descriptor]) -> HomeRelays:
+        """Copy the descriptions named by `relayed` out of `pid`, whose descriptors are `everything`.
+
+        Raises OSError when it is gone.
+        """
         taken = cls()
         pidfd = os.pidfd_open(pid)
         try:
-            for number, descriptor in enumerate(descriptors):
-                taken.relays.append(HomeRelay(number, descriptor, pidfd_getfd(pidfd, descriptor.fd)))
+            for number, descriptor in enumerate(relayed):
+                same = [entry.fd for entry in everything if entry.key == descriptor.key]
+                taken.relays.append(HomeRelay(number, descriptor, pidfd_getfd(pidfd, descriptor.fd), same))
         except OSError:
             taken.close()
             raise
@@ -87,6 +101,8 @@ class HomeRelays:
     def attach(self, post: Post, in_foreground: Callable[[], bool]) -> None:
         """Begin to carry output; input waits for `resume_input`.  The terminal is read while `in_foreground`."""
         for relay in self.relays:
+            if relay.fd < 0:
+                continue
             if relay.outward:
                 relay.sink = Sink(relay.number, own_description(relay.fd, os.O_WRONLY), post)
             if relay.is_terminal:
@@ -99,19 +115,19 @@ class HomeRelays:
         """Take a relay message of the guest; one about an unknown relay is ignored."""
         match message:
             case Data(relay=number, data=data):
-                relay = self._find(number)
+                relay = self.find(number)
                 if relay is not None and relay.sink is not None:
                     relay.sink.data(data)
             case Taken(relay=number, count=count):
-                relay = self._find(number)
+                relay = self.find(number)
                 if relay is not None and relay.source is not None:
                     relay.source.taken(count)
             case EndOfInput(relay=number):
-                relay = self._find(number)
+                relay = self.find(number)
                 if relay is not None and relay.sink is not None and not relay.is_terminal:
                     relay.sink.end()
             case Broken(relay=number):
-                relay = self._find(number)
+                relay = self.find(number)
                 if relay is not None and relay.source is not None and not relay.is_terminal:
                     relay.source.close()
             case _:
@@ -158,8 +174,17 @@ class HomeRelays:
         """Drop everything."""
         self.detach({})
         for relay in self.relays:
-            os.close(relay.fd)
+            if relay.fd >= 0:
+                os.close(relay.fd)
         self.relays.clear()
 
-    def _find(self, number: int) -> HomeRelay | None:
+    def release(self, relay: HomeRelay) -> list[int]:
+        """Drop our copy of a finished relay; returns the original's descriptors for it, to be closed there."""
+        if relay.fd >= 0:
+            os.close(relay.fd)
+            relay.fd = -1
+        return relay.numbers
+
+    def find(self, number: int) -> HomeRelay | None:
+        """The relay of this number; a number of another node's making gives None."""
         return self.relays[number] if 0 <= number < len(self.relays) else None

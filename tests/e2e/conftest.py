@@ -21,6 +21,7 @@ def cluster(run_label: str) -> Iterator[Cluster]:
     with Cluster(3, name=f"{run_label}-e2e") as made:
         for node in made.nodes.values():
             node.wait_for(lambda node=node: len(members(node)) == 3, "three nodes in the map")
+            node.run(["mosctl", "stay"])  # what moves here, moves because a test says so
         for source in PROGRAMS.iterdir():
             for node in made.nodes.values():
                 node.path_of(f"/tmp/{source.name}").write_bytes(source.read_bytes())

@@ -171,7 +171,7 @@ def main() -> int:
         for case in chosen:
             if lab_cluster is None:
                 lab_cluster = Cluster(2, name=f"faults{os.getpid()}-{int(time.monotonic())}", start_daemon=False)
-                lab = FaultLab(lab_cluster)
+                lab = FaultLab(lab_cluster, brief=(1,))
             began = time.monotonic()
             try:
                 seen = run(lab, case)
