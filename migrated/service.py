@@ -120,6 +120,8 @@ class MigrationService:
 
     def moves(self, pid: int) -> int:
         """How often this process has moved since it started."""
+        if not self._moves:
+            return 0
         with contextlib.suppress(ProcessVanished):
             return self._moves.get((pid, read_facts(pid).start_ticks), 0)
         return 0

@@ -118,7 +118,10 @@ def _class_reasons(facts: ProcessFacts) -> list[str]:
 
 
 def _namespace_reasons(pid: int) -> list[str]:
-    own, theirs = namespaces("self"), namespaces(pid)
+    try:
+        own, theirs = namespaces("self"), namespaces(pid)
+    except PermissionError:
+        return ["system"]  # not even root may look into it
     foreign = [_NAMESPACE_WORDS[name] for name in own if own[name] != theirs[name]]
     reasons = [f"in another {' and '.join(foreign)} namespace"] if foreign else []
     try:
