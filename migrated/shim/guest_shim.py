@@ -14,7 +14,6 @@ import logging
 import os
 import signal
 import struct
-from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +22,14 @@ from migrated.jail.jail import Jail
 from migrated.known import write_guest
 from migrated.shim.children import Child
 from migrated.shim.fault_points import fault_point
+from migrated.shim.guest_arrival import show_life, while_linked, write_images
 from migrated.shim.guest_capture import GuestCapture
 from migrated.shim.guest_departing import Departing, companions
 from migrated.shim.guest_files import Files
 from migrated.shim.guest_lease import LeaseKeeper
 from migrated.shim.guest_relays import GuestRelays
 from migrated.shim.guest_spec import GuestSpec, jail_spec
+from migrated.shim.guest_usage import usage_of
 from migrated.shim.home_state import now
 from migrated.shim.link import Link, LinkLost
 from migrated.shim.messages import (
@@ -45,7 +46,6 @@ from migrated.shim.messages import (
     Failed,
     Finish,
     Go,
-    LeaseAsked,
     LeaseGranted,
     ModesChanged,
     Prepare,
@@ -56,7 +56,6 @@ from migrated.shim.messages import (
     Signal,
     Taken,
     TerminalSet,
-    Usage,
     WantPages,
 )
 from migrated.shim.terminal import home_state, packet_mode, peer_of, read_state
@@ -67,13 +66,11 @@ _log = logging.getLogger(__name__)
 PREPARE_TIMEOUT_S = 180.0
 PAGES_TIMEOUT_S = 120.0
 GATE_TIMEOUT_S = 30.0
-PULSE_S = 1.0
 _ABOUT_DUMPS = ("dumped", "dump-failed", "refused-op")
 _PREPARING = ("init",)
 _FAREWELL_S = 3.0
 _SIGINFO_BYTES = 128
 _SI_TKILL = -6
-_CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
 
 
 class GuestShim:
@@ -103,7 +100,7 @@ class GuestShim:
     async def run(self) -> None:
         """From the first message to the end of the guest.  Leaves nothing behind."""
         try:
-            pulse = asyncio.create_task(self._show_life(), name="signs of life")
+            pulse = asyncio.create_task(show_life(self._link), name="signs of life")
             try:
                 arrived = await self._arrive()
             finally:
@@ -115,13 +112,6 @@ class GuestShim:
         finally:
             self._clean_up()
             await self._link.finish(_FAREWELL_S)
-
-    async def _show_life(self) -> None:
-        """Home waits for a body that is frozen: it must know whether that is worth it."""
-        with contextlib.suppress(LinkLost):
-            while True:
-                self._link.post(LeaseAsked(number=0))
-                await asyncio.sleep(PULSE_S)
 
     async def _arrive(self) -> bool:
         """Restore up to the gate and wait for the word; True when the body runs."""
@@ -138,7 +128,7 @@ class GuestShim:
 
     async def _restore_and_go(self, prepare: Prepare, word: asyncio.Task[AnyMessage]) -> bool:
         try:
-            await self._unless(word, self._restore(prepare))
+            await while_linked(word, self._restore(prepare))
         except (MosixError, OSError, ValueError, TimeoutError) as error:
             await self._link.send(
                 Failed(why=f"Node {self._spec.node} could not restore process {self._spec.pid}: {error}")
@@ -168,27 +158,12 @@ class GuestShim:
         write_guest(self._directory, spec.pid, spec.home, spec.uid, spec.command, os.getpid(), self._body)
         return True
 
-    async def _unless(self, word: asyncio.Task[AnyMessage], work: Coroutine[Any, Any, None]) -> None:
-        """Do `work` as long as home holds the link.  Raises LinkLost, and what `work` raises."""
-        doing = asyncio.create_task(work, name="restore")
-        try:
-            await asyncio.wait({word, doing}, return_when=asyncio.FIRST_COMPLETED)
-            if not doing.done():
-                raise LinkLost("home gave up")
-            await doing
-        finally:
-            doing.cancel()
-            await asyncio.wait({doing})
-
     async def _at(self, step: str) -> None:
         await fault_point(self._spec.run_dir, step)
 
     async def _restore(self, prepare: Prepare) -> None:
         images = self._directory / "images"
-        for name, content in prepare.images.items():
-            if "/" in name or not name.endswith(".img"):
-                raise ValueError(f"{name!r} is not the name of an image")
-            (images / name).write_bytes(content)
+        write_images(images, prepare.images)
         if await self._pages.wait(PAGES_TIMEOUT_S) != 0:
             raise MosixError("pages-lost", "its memory did not arrive")
         spec = jail_spec(self._spec, prepare.jail, str(self._directory / "jail"), str(images))
@@ -262,7 +237,7 @@ class GuestShim:
         if self._files.lost:
             _log.error("guest.files_lost", extra={"pid": self._spec.pid, "home": self._spec.home})
             return False
-        self._report_usage()
+        self._link.post(usage_of(self._body))
         return True
 
     def _hold(self) -> None:
@@ -272,12 +247,6 @@ class GuestShim:
     def _let_go(self) -> None:
         if self._jail is not None and self._departing is None:
             self._jail.thaw()
-
-    def _report_usage(self) -> None:
-        with contextlib.suppress(OSError, ValueError, MosixError):
-            fields = Path(f"/proc/{self._body}/stat").read_text().rsplit(")", 1)[1].split()
-            cpu_s = (int(fields[11]) + int(fields[12])) / _CLOCK_TICKS
-            self._link.post(Usage(cpu_s=cpu_s, rss_bytes=int(fields[21]) * os.sysconf("SC_PAGE_SIZE")))
 
     def _read_jail(self) -> None:
         assert self._jail is not None
