@@ -1,7 +1,7 @@
 # openMosix in user space.  `make` alone lists the targets.
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help setup check test demo conformance install uninstall deb rpm clean
+.PHONY: help setup check test browser demo conformance install uninstall deb rpm clean
 
 BIN := .venv/bin
 PREFIX ?= /usr/local
@@ -24,6 +24,9 @@ check: setup ## format, lint, types, import rules, fast tests
 
 test: setup ## every test; as root none may be missing (set OPENMOSIX_CI=1 to insist)
 	$(BIN)/pytest $(PYTEST_ARGS)
+
+browser: setup ## the view in a real Chromium (root; packages chromium, chromium-driver)
+	$(BIN)/pytest tests/browser/walkthrough.py $(PYTEST_ARGS)
 
 demo: setup ## three virtual nodes, six jobs, about a minute (root)
 	$(BIN)/python -m omlab.demo

@@ -195,4 +195,5 @@ class ProcessOrders:
 
 
 def _is_work(row: ProcessRow) -> bool:
-    return row.pid != 1 and row.pid != os.getpid()
+    """Whether somebody might want to move it: neither init, nor this view, nor a part of openMosix itself."""
+    return row.pid not in (1, os.getpid()) and row.name != "omdiscd" and " -m migrated." not in row.command

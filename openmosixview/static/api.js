@@ -75,12 +75,20 @@ function receive(event) {
 
 let source = null;
 
+// A browser allows six connections to one server: a page that nobody sees gives its own back.
+document.addEventListener("visibilitychange", () => {
+  if (!source) return;
+  source.close();
+  if (!document.hidden) connect();
+});
+
 export function connect() {
+  source?.close();
   source = new EventSource("/events");
   for (const topic of listeners.keys()) source.addEventListener(topic, receive);
   source.addEventListener("open", () => tell("connection", { state: "open" }));
   source.addEventListener("error", async () => {
-    const isClosed = source.readyState === EventSource.CLOSED;
+    const isClosed = source.readyState === EventSource.CLOSED && !document.hidden;
     tell("connection", { state: "lost", message: GONE.message });
     if (!isClosed) return;
     // A closed source does not try again by itself: the view refused. Ask why, and try later.

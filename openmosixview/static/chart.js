@@ -102,15 +102,23 @@ export class Chart {
 
   drawEvents(pen, colour) {
     pen.lineWidth = 1.5;
+    const taken = [];
     for (const mark of this.data.marks) {
       pen.strokeStyle = pen.fillStyle = colour("--memory");
       const x = this.x(mark.t);
       pen.setLineDash([4, 3]);
       line(pen, x, TOP, x, this.height - BOTTOM);
       pen.setLineDash([]);
-      pen.textAlign = x > this.width / 2 ? "right" : "left";
+      pen.textAlign = "left";
       pen.textBaseline = "top";
-      pen.fillText(mark.text.slice(0, 24), x + (x > this.width / 2 ? -4 : 4), TOP);
+      const label = mark.text.slice(0, 24);
+      const width = pen.measureText(label).width;
+      const left = x + 4 + width > this.width - RIGHT ? x - 4 - width : x + 4;
+      // A label that would lie over another one goes a line lower; below the third line it is left out.
+      const row = [0, 1, 2].find((line) => !taken.some((one) => one.row === line && left < one.right && left + width > one.left));
+      if (row === undefined) continue;
+      taken.push({ row, left: left - 6, right: left + width + 6 });
+      pen.fillText(label, left, TOP + 1 + row * 13);
     }
     pen.fillStyle = colour("--warn");
     for (const move of this.data.moves) {

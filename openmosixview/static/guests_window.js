@@ -11,7 +11,7 @@ const POLL_MS = 1500;
 export function openGuestsWindow() {
   let timer = 0;
   const made = openWindow("Processes from other nodes", { onclose: () => clearTimeout(timer) });
-  const problem = h("div", { class: "banner", role: "status", hidden: true });
+  const problem = h("p", { class: "soft", role: "status", hidden: true });
   const list = h("div", { class: "group" });
   made.body.append(problem, list);
   const cards = new Map();

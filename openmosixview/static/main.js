@@ -8,6 +8,7 @@ import { attempt, say, startShell } from "./shell.js";
 import { forbid } from "./window.js";
 
 const MAX_SPEED = 65535;
+const ANIMATED_AT_MOST = 50; // more bars than that move in steps: a slow machine stays fluid
 const page = document.getElementById("page");
 const rows = new Map();
 const banner = h("div", { class: "banner", role: "alert", hidden: true });
@@ -47,10 +48,10 @@ function meter(label, what) {
   return {
     element,
     set(percent, highAt) {
-      text(number, `${percent}%`);
-      if (track.getAttribute("aria-valuenow") === String(percent)) return;
-      track.setAttribute("aria-valuenow", percent);
-      fill.style.transform = `scaleX(${Math.min(100, percent) / 100})`;
+      text(number, percent === null ? "–" : `${percent}%`);
+      if (track.getAttribute("aria-valuenow") === String(percent ?? 0)) return;
+      track.setAttribute("aria-valuenow", percent ?? 0);
+      fill.style.transform = `scaleX(${Math.min(100, percent ?? 0) / 100})`;
       fill.classList.toggle("high", percent >= highAt);
     },
   };
@@ -75,7 +76,7 @@ function makeRow(node) {
     "tr",
     { "data-node": String(node) },
     cell(null, "id", "", id),
-    cell(null, "node", "", button, chips),
+    cell(null, "node", "", h("div", { class: "node-cell" }, button, chips)),
     cell(isAll ? "load-balancing efficiency" : "speed", "efficiency", "wide", isAll ? efficiency.element : speed.element),
     cell("overall load", "load", "", load.element),
     cell("overall used memory", "memory", "", memory.element),
@@ -139,8 +140,8 @@ function showNode(row, shown, why) {
 }
 
 function fillNumbers(row, shown, isUp) {
-  shown.load.set(isUp ? row.load_percent : 0, 101);
-  shown.memory.set(isUp ? row.used_percent : 0, 91);
+  shown.load.set(isUp ? row.load_percent : null, 101);
+  shown.memory.set(isUp ? row.used_percent : null, 91);
   text(shown.total, isUp ? megabytes(row.total_bytes) : "–");
   text(shown.cpus, isUp ? row.cpus : "–");
 }
@@ -159,6 +160,7 @@ function onCluster(cluster) {
       rows.delete(node);
     }
   }
+  table.classList.toggle("many", cluster.nodes.length > ANIMATED_AT_MOST);
   const hasRows = cluster.all !== null && cluster.nodes.length > 0;
   if (hasRows) {
     const all = rowOf("all");
@@ -186,7 +188,7 @@ function showState(cluster) {
   const [kind, title, words] = states[cluster.state] ?? ["", "", ""];
   banner.hidden = !title;
   banner.className = `banner ${kind}`;
-  if (title) replace(banner, h("div", {}, h("strong", {}, title), `${words} `, h("span", { class: "soft" }, cluster.message)));
+  if (title) replace(banner, h("div", {}, h("strong", {}, title), words, h("div", { class: "soft" }, cluster.message)));
   if (!empty.hidden && cluster.state !== "loading") {
     replace(empty, h("strong", {}, "No nodes to show"), h("p", {}, "As soon as the daemon knows nodes, they appear here by themselves."));
   }

@@ -20,7 +20,7 @@ replace(page, h("div", { class: "page-head" }, h("h1", {}, "Migration monitor"),
 
 let cluster = { nodes: [], own_node: 0, state: "loading" };
 let rows = [];
-let layout = { nodes: new Map(), processes: new Map(), width: 0, height: 0 };
+let layout = { nodes: new Map(), processes: new Map(), height: 0 };
 let held = null; // { pid, target, point }: a process taken by mouse or keyboard
 let focused = 0;
 const nodeParts = new Map();
@@ -31,10 +31,12 @@ const processLayer = s("g");
 picture.append(ties, nodeLayer, processLayer);
 
 function draw() {
-  const size = picture.getBoundingClientRect();
-  if (!size.width) return;
-  picture.setAttribute("viewBox", `0 0 ${size.width} ${size.height}`);
-  layout = place(size.width, size.height, cluster.nodes, rows, cluster.own_node);
+  const { width } = picture.getBoundingClientRect();
+  if (!width) return;
+  const seen = Math.max(380, innerHeight - 290);
+  layout = place(width, seen, cluster.nodes, rows, cluster.own_node);
+  picture.style.height = `${layout.height}px`;
+  picture.setAttribute("viewBox", `0 0 ${width} ${layout.height}`);
   drawNodes();
   drawProcesses();
 }

@@ -4,13 +4,19 @@ const CIRCLE_AT_MOST = 9;
 const TOP = 56;
 const LINE = 27;
 const GAP = 6;
+const BOX_WIDTH = 172;
+const BOX_HEIGHT = 92;
+const OWN_HEIGHT = 160;
 
 export function place(width, height, nodes, rows, own) {
-  const boxes = nodes.length <= CIRCLE_AT_MOST && width > 700 ? circle(width, height, nodes.length) : grid(width, height, nodes.length);
-  const placed = new Map(nodes.map((node, index) => [node.node, { ...boxes[index], hidden: 0 }]));
+  const isCircle = nodes.length <= CIRCLE_AT_MOST && width > 700;
+  const ordered = isCircle ? nodes : [...nodes].sort((a, b) => (b.node === own) - (a.node === own));
+  const boxes = isCircle ? circle(width, height, nodes.length) : grid(width, height, nodes.length);
+  const placed = new Map(ordered.map((node, index) => [node.node, { ...boxes[index], hidden: 0 }]));
   const spots = new Map();
   for (const [node, box] of placed) fillBox(box, rows.filter((row) => (row.node || own) === node), spots);
-  return { nodes: placed, processes: spots };
+  const bottom = Math.max(...boxes.map((box) => box.y + box.height), 0);
+  return { nodes: placed, processes: spots, height: Math.max(height, Math.ceil(bottom) + 8) };
 }
 
 function circle(width, height, count) {
@@ -29,17 +35,21 @@ function circle(width, height, count) {
   });
 }
 
+// The first box, this node's, takes the whole first line; the picture grows downwards as far as it must.
 function grid(width, height, count) {
-  const columns = Math.max(1, Math.min(count, Math.floor(width / Math.max(120, Math.min(220, width / Math.ceil(Math.sqrt(count * (width / height))))))));
-  const lines = Math.ceil(count / columns) || 1;
+  const others = count - 1;
+  const columns = Math.max(1, Math.min(others, Math.floor(width / BOX_WIDTH)));
+  const lines = Math.ceil(others / columns);
+  const first = Math.max(OWN_HEIGHT, lines ? height / (lines + 1) : height) - 10;
   const boxWidth = width / columns - 10;
-  const boxHeight = height / lines - 10;
-  return Array.from({ length: count }, (_, index) => ({
+  const boxHeight = Math.max(BOX_HEIGHT, lines ? (height - first - 20) / lines - 10 : 0);
+  const rest = Array.from({ length: Math.max(0, others) }, (_, index) => ({
     x: (index % columns) * (boxWidth + 10) + 5,
-    y: Math.floor(index / columns) * (boxHeight + 10) + 5,
+    y: first + 15 + Math.floor(index / columns) * (boxHeight + 10),
     width: boxWidth,
     height: boxHeight,
   }));
+  return count ? [{ x: 5, y: 5, width: width - 10, height: first }, ...rest] : [];
 }
 
 function fillBox(box, rows, spots) {

@@ -195,6 +195,7 @@ async function loop() {
 
 fillPlaces(known("cluster") ?? { nodes: [], own_node: 0 });
 follow("cluster", fillPlaces);
+follow("moves", (moves) => moves.some((move) => move.state !== "running") && !pause.checked && refresh());
 startShell();
 change({});
 setTimeout(loop, PERIOD_MS);
