@@ -24,6 +24,7 @@ from omprotocol.paths import Paths
 
 NODES = 3
 JOBS = 6
+QUOTA_PERCENT = 60  # of one core for each node: that three fit on two cores, and that spreading pays
 AWAY_S = 5.0
 _STEP_TIMEOUT_S = 120.0
 _LOG_LINES = 15
@@ -57,7 +58,12 @@ class Demo:
         self._jobs: list[Job] = []
         self._processes: list[NodeProcess] = []
         self._paths = Paths(run_dir=self._home.path_of("/run/openmosix"))
-        self.moves = 0
+        self._moves: dict[int, int] = {}
+
+    @property
+    def moves(self) -> int:
+        """Moves of all jobs so far."""
+        return sum(self._moves.values())
 
     def run(self) -> None:
         """The whole story. Blocks for about a minute."""
@@ -101,14 +107,19 @@ class Demo:
         self._until(all_work, "the first round of every job")
 
     def _spread(self) -> None:
-        self._view.say("They spread over the cluster.")
-        for index, job in enumerate(self._jobs):
-            target = index % NODES + 1
-            if target != 1:
-                self._migrate(job, str(target), target)
+        self._view.say("They spread over the cluster by themselves.")
+
+        def are_spread() -> bool:
+            self._all_alive()
+            return len({job.node for job in self._jobs}) == NODES
+
+        self._until(are_spread, "a job on every node")
 
     def _move_by_hand(self) -> None:
-        job = self._jobs[0]
+        self._view.say("The balancer is told to let things be, on every node:  $ mosctl stay")
+        for node in self._cluster.nodes.values():
+            node.run(["mosctl", "stay"])
+        job = next((job for job in self._jobs if job.node != 3), self._jobs[0])
         self._view.say(f"One is moved by hand:  $ migrate {job.pid} 3")
         self._migrate(job, "3", 3)
 
@@ -126,7 +137,6 @@ class Demo:
             if process.returncode != 0:
                 raise DemoFailed(f"{' '.join(command)}: {output or f'exit status {process.returncode}'}")
         self._all_alive()
-        self.moves += 1
         job.node = node
 
     def _all_alive(self) -> None:
@@ -177,11 +187,11 @@ class Demo:
         for job in self._jobs:
             job.rounds = self._output(job.name).count(b"\n")
             try:
-                place = request("where", {"pid": job.pid}, timeout_s=5, paths=self._paths).get("node")
+                answer = request("where", {"pid": job.pid}, timeout_s=5, paths=self._paths)
             except MosixError:
                 continue
-            if isinstance(place, int) and place:
-                job.node = place
+            job.node = int(answer["node"]) or 1
+            self._moves[job.pid] = int(answer["nmigs"])
 
     def _output(self, name: str) -> bytes:
         try:
@@ -214,7 +224,7 @@ def main() -> int:
     began = time.monotonic()
     cluster = None
     try:
-        with Cluster(NODES) as cluster:
+        with Cluster(NODES, quota_percent=QUOTA_PERCENT) as cluster:
             demo = Demo(cluster, View(NODES))
             try:
                 demo.run()
