@@ -193,6 +193,8 @@ def test_a_process_is_dragged_and_sent_home_by_keyboard(walk: Walk, job: NodePro
     walk.browser.script("document.querySelector(arguments[0]).focus()", process)
     walk.browser.keys("h")
     walk.says(f"Process {job.pid} moved home")
+    at_home = "return document.querySelector(arguments[0])?.classList.contains('away') === false"
+    walk.browser.wait(at_home, "it drawn at home", process)
     walk.browser.script("document.querySelector(arguments[0]).focus()", process)
     walk.browser.keys(ENTER, RIGHT, ENTER)
     walk.says(f"Process {job.pid} moved to node 2")
