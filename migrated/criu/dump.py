@@ -25,6 +25,7 @@ from migrated.jail import kernel
 
 from . import libcriu
 from .error import CriuError, failure, log_tail
+from .interrupted import begin_calls_again
 from .kdat import ensure_kdat
 from .place import CriuPlace, find_criu
 from .worker import start_worker, worker_socketpair
@@ -83,6 +84,7 @@ class RunningDump:
             pass  # a caller that reaps everything was faster
         result: dict[str, Any] = json.loads(raw) if raw else dict(_DIED)
         if result["ret"] >= 0:
+            begin_calls_again(self.request.images_dir)
             return DumpOutcome(images_dir=self.request.images_dir, duration_s=time.monotonic() - self._started_s)
         tail = log_tail(os.path.join(self.request.images_dir, self.request.log_file))
         if result.get("message"):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import msgspec
 
@@ -137,6 +137,22 @@ def set_varints(message: bytes, values: Mapping[int, int]) -> bytes:
         _, at = _value(message, after_key, key & 7)
         if key & 7 == _VARINT and key >> 3 in values:
             out += message[start:after_key] + write_varint(values[key >> 3])
+        else:
+            out += message[start:at]
+    return bytes(out)
+
+
+def replace_bytes(message: bytes, number: int, change: Callable[[bytes], bytes]) -> bytes:
+    """The message with the content of its embedded fields `number` changed; everything else byte for byte the same."""
+    out = bytearray()
+    at = 0
+    while at < len(message):
+        start = at
+        key, after_key = read_varint(message, at)
+        value, at = _value(message, after_key, key & 7)
+        if key >> 3 == number and isinstance(value, bytes) and key & 7 == _BYTES:
+            content = change(value)
+            out += message[start:after_key] + write_varint(len(content)) + content
         else:
             out += message[start:at]
     return bytes(out)

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from collections.abc import Mapping as Table
 from pathlib import Path
 
+from migrated.criu.interrupted import BEGUN_AGAIN
 from migrated.deputy.blob import CODE
 from migrated.deputy.body_state import BodyState, ThreadState
 from migrated.deputy.channel import DeputyChannel
@@ -41,7 +42,6 @@ _PROT_WRITE = 2
 _O_CLOEXEC, _O_NONBLOCK, _F_SETFL = 0o2000000, 0o4000, 4
 _SYS_PIDFD_GETFD = 438
 _ERESTARTNOHAND, _ERESTART_RESTARTBLOCK, _EINTR = 514, 516, 4
-_FUTEX = 202
 
 
 class Refill:
@@ -264,12 +264,11 @@ class Refill:
 
 def resumable(thread: ThreadState) -> Registers:
     """The registers with which the thread goes on. A call that was interrupted is restarted by the kernel; one that
-    would need the other kernel's restart block returns EINTR, as after CRIU, but for a futex, whose deadline is
-    absolute.
+    would need the other kernel's restart block is begun again, as after a dump (criu/interrupted.py says why).
     """
     registers = Registers.from_buffer_copy(thread.registers)
     if registers.orig_rax < 1 << 63 and registers.rax == WORD + 1 - _ERESTART_RESTARTBLOCK:
-        if registers.orig_rax == _FUTEX:
+        if registers.orig_rax in BEGUN_AGAIN:
             registers.rax = WORD + 1 - _ERESTARTNOHAND
         else:
             registers.rax, registers.orig_rax = WORD + 1 - _EINTR, WORD

@@ -88,8 +88,16 @@ def start_timers(main: Tracee, state: BodyState, scratch: int) -> None:
             main.call(Call.TIMER_SETTIME, timer.number, 0, scratch, 0)
     for which, setting in enumerate(state.interval_timers):
         if any(setting):
-            main.write(scratch, setting)
+            main.write(scratch, armed(setting))
             main.call(Call.SETITIMER, which, scratch, 0)
+
+
+def armed(setting: bytes) -> bytes:
+    """A struct itimerval as it must be set again. One that has run out, with its signal still pending, shows no time
+    left; set like that it would be off for good, while the kernel would have gone on with the next interval.
+    """
+    interval, value = setting[:16], setting[16:]
+    return setting if any(value) else interval + interval
 
 
 def _create_timer(main: Tracee, timer: Timer, scratch: int) -> None:

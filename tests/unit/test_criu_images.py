@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from migrated.criu import images
+from migrated.criu.interrupted import begin_calls_again
 
 U64 = st.integers(0, 2**64 - 1)
 IDS = st.integers(1, 2**22)
@@ -101,6 +102,23 @@ def test_pending_signals_in_order(tmp_path: Path) -> None:
     image(tmp_path / "core-7.img", core)
     pending = images.pending_signals(str(tmp_path), 7)
     assert [images.signal_number(info) for info in pending] == [10, 40, 40, 12]
+
+
+@pytest.mark.parametrize(
+    ("call", "result", "begun_again"), [(35, -4, True), (7, -4, True), (202, -4, True), (0, -4, False), (35, 0, False)]
+)
+def test_an_interrupted_sleep_is_begun_again(tmp_path: Path, call: int, result: int, begun_again: bool) -> None:
+    def registers(ax: int, ip: int) -> bytes:
+        return field(1, 0, 5) + field(11, 0, ax % (1 << 64)) + field(16, 0, call) + field(17, 0, ip)
+
+    def core(gpregs: bytes) -> bytes:
+        return field(1, 0, 1) + field(2, 2, field(1, 0, 77) + field(2, 2, gpregs)) + field(5, 2, b"rest")
+
+    image(tmp_path / "core-7.img", core(registers(result, 1000)))
+    assert begin_calls_again(str(tmp_path)) == int(begun_again)
+    expected = registers(call, 998) if begun_again else registers(result, 1000)
+    assert images.read_entries(str(tmp_path / "core-7.img")) == [core(expected)]
+    assert [path.name for path in tmp_path.iterdir()] == ["core-7.img"]
 
 
 def test_the_sender_of_a_plain_kill() -> None:

@@ -18,6 +18,7 @@ from migrated.deputy.descriptor_plan import follow_renames, plan_descriptors
 from migrated.deputy.layout import Grow, Map, Protect, Unmap, layout_reasons, layout_steps
 from migrated.deputy.mappings import Mapping, parse_mappings, without
 from migrated.deputy.pending import PendingFilter
+from migrated.deputy.revive import armed
 
 P = 4096
 
@@ -105,6 +106,11 @@ def test_relays_are_known_by_name_when_told() -> None:
     plan = plan_descriptors(home, body, {"pipe:[9]": 0})
     assert (plan.reasons, plan.copies, plan.closes) == ([], [(0, 4)], [0])
     assert plan_descriptors(home, [entry(0, "pipe:[8]", "pipe")], {"pipe:[9]": 0}).reasons
+
+
+def test_an_interval_timer_whose_signal_is_pending_goes_on() -> None:
+    assert armed(struct.pack("4q", 0, 20, 0, 7)) == struct.pack("4q", 0, 20, 0, 7)
+    assert armed(struct.pack("4q", 0, 20, 0, 0)) == struct.pack("4q", 0, 20, 0, 20)
 
 
 def test_the_place_in_a_directory_is_kept() -> None:
