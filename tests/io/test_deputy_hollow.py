@@ -45,6 +45,7 @@ class Original:
             user=user or None,
             group=user or None,
             extra_groups=[] if user else None,
+            process_group=0,  # a stop signal is ignored in an orphaned group, as a run without a shell may be
         )
         assert self.process.stdout is not None
         assert self.process.stdout.readline() == b"ready\n"
@@ -213,10 +214,10 @@ def test_a_refused_seizure_leaves_it_frozen(originals: list[Original], monkeypat
     freezer.freeze(20.0)
 
     class Refusing(Tracee):
-        def __init__(self, tid: int) -> None:
+        def __init__(self, tid: int, *, die_with_us: bool = False) -> None:
             if tid != original.pid:
                 raise PermissionError(1, "traced by somebody else")
-            super().__init__(tid)
+            super().__init__(tid, die_with_us=die_with_us)
 
     with monkeypatch.context() as patched:
         patched.setattr("migrated.deputy.held.Tracee", Refusing)
