@@ -69,7 +69,7 @@ class Journal:
         """Forget the process; quiet when it is not known."""
         try:
             (self.directory / f"{pid}{_SUFFIX}").unlink()
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return
         self._sync_directory()
 
@@ -77,7 +77,7 @@ class Journal:
         """The record of `pid`, or None when there is none or it is unreadable."""
         try:
             return msgspec.json.decode((self.directory / f"{pid}{_SUFFIX}").read_bytes(), type=Record)
-        except (FileNotFoundError, msgspec.DecodeError):
+        except (OSError, msgspec.DecodeError):
             return None
 
     def records(self) -> list[Record]:

@@ -149,7 +149,7 @@ async def _copy_and_commit(
 async def until_running(shim: HomeState, conversation: Conversation) -> None:
     """Wait for RUNNING, or for any effect of the copy, which says the same.  Raises MosixError, TimeoutError."""
     try:
-        await conversation.answer(Running, RUNNING_TIMEOUT_S)
+        await conversation.answer(Running, min(RUNNING_TIMEOUT_S, certain_after_s(shim.spec.lease_s)))
     except TimeoutError:
         if not shim.claim.had_effect:
             raise

@@ -5,6 +5,7 @@ waited for.  Nothing here sleeps for a length of time to be right.
 """
 
 import contextlib
+import copy
 import json
 import os
 import select
@@ -27,19 +28,27 @@ _CONFIG = f"[migration]\nlease_s = {LEASE_S}\ngrace_s = {GRACE_S}\n"
 
 
 class FaultLab:
-    """Nodes with short leases; node 1 is home, node 2 the host."""
+    """A home node and a host.  The nodes in `brief` give short leases."""
 
-    def __init__(self, cluster: Cluster) -> None:
+    def __init__(self, cluster: Cluster, brief: tuple[int, ...] = ()) -> None:
         self.cluster = cluster
         self.home, self.host = cluster.nodes[1], cluster.nodes[2]
+        self._brief = brief
         for node in cluster.nodes.values():
             self.prepare(node)
         self.wait_for_map()
 
+    def at_home_on(self, number: int) -> "FaultLab":
+        """The same lab with another home node."""
+        other = copy.copy(self)
+        other.home = self.cluster.nodes[number]
+        return other
+
     def prepare(self, node: Node) -> None:
         """Configuration, program and hooks; then the daemon."""
         node.path_of("/etc/openmosix").mkdir(parents=True, exist_ok=True)
-        node.path_of("/etc/openmosix/openmosix.toml").write_text(_CONFIG)
+        if node.number in self._brief:
+            node.path_of("/etc/openmosix/openmosix.toml").write_text(_CONFIG)
         node.path_of("/tmp/sequence.py").write_bytes(PROGRAM.read_bytes())
         node.start_daemon()
         node.path_of(_HOOKS).mkdir(exist_ok=True)
@@ -82,7 +91,7 @@ class FaultLab:
 
     def criu(self, node: Node) -> list[int]:
         """PIDs of CRIU on a node."""
-        return [pid for pid in node.processes() if b"swrk" in _command(node, pid)]
+        return [pid for pid in node.processes() if _is_criu(_command(node, pid))]
 
     def leftovers(self, *, away: bool = False) -> list[str]:
         """What a move has left behind on any node; empty when all is well.  `away`: one process is away now."""
@@ -99,12 +108,22 @@ class FaultLab:
             found += _groups(self.cluster.name)
         return found
 
+    def guest_group(self) -> Path:
+        """The cgroup of the one guest in the lab."""
+        found = [Path(group) for group in _groups(self.cluster.name) if "openmosix-guest-" in group]
+        assert len(found) == 1, found
+        return found[0]
+
     def wait_clean(self) -> None:
         """Wait until nothing of any move is left."""
         try:
             self.home.wait_for(lambda: not self.leftovers(), "the end of all traces", 40.0)
         except TimeoutError:
             raise AssertionError(f"left behind: {self.leftovers()}") from None
+
+
+class Gone(AssertionError):
+    """The program's pipes have ended."""
 
 
 class Program:
@@ -159,9 +178,12 @@ class Program:
             with contextlib.suppress(BrokenPipeError):
                 self.process.stdin.write(b"?\n")
             self._asked = 1
-        if not select.select([self.process.stdout], [], [], within_s)[0] or self.process.poll() is not None:
+        if not select.select([self.process.stdout], [], [], within_s)[0]:
             return False
-        self._line()
+        try:
+            self._line()
+        except Gone:
+            return False
         self._asked -= 1
         return True
 
@@ -201,7 +223,8 @@ class Program:
         line = b""
         while not line.endswith(b"\n"):
             byte = self.process.stdout.read(1)
-            assert byte, f"the program is gone ({self.process.poll()}); it had said {line!r}"
+            if not byte:
+                raise Gone(f"the program is gone ({self.process.poll()}); it had said {line!r}")
             line += byte
         return line.decode().strip()
 
@@ -253,12 +276,17 @@ def _command(node: Node, pid: int) -> bytes:
         return b""
 
 
+def _is_criu(command: bytes) -> bool:
+    """A worker calls itself by what it was asked to do."""
+    return b"swrk" in command or b"--rpc" in command
+
+
 def _stray_processes(node: Node) -> list[str]:
     """Ours that are neither a daemon nor its zygote."""
     found = []
     for pid in node.processes():
         command = _command(node, pid)
-        ours = b"migrated" in command or b"swrk" in command
+        ours = b"migrated" in command or _is_criu(command)
         if ours and not _is_daemons(node, pid):
             found.append(f"{node}: process {pid} {command.replace(chr(0).encode(), b' ').decode(errors='replace')}")
     return found
