@@ -44,7 +44,7 @@ from balancer.simulate.streams import Arrival
 from balancer.speed import STANDARD_SPEED
 from balancer.vector import LoadEntry
 
-QUIET_S = 40.0
+QUIET_S = 40.0  # nothing changed for so long: skip to the next thing that will
 PING_PONG_S = 30.0
 _DONE, _ARRIVED, _OUTSIDE = 0, 1, 2
 
