@@ -70,6 +70,10 @@ class Live:
             if not self._pages:
                 self._someone.clear()
 
+    async def watched(self) -> None:
+        """Return while, or as soon as, a page is open."""
+        await self._someone.wait()
+
     def tell(self, topic: str, body: Any) -> None:
         """Tell all pages, if it is not what they know already."""
         text = json.dumps(body, separators=(",", ":"))
@@ -85,7 +89,7 @@ class Live:
     async def run(self) -> None:
         """Follow the cluster while somebody looks, until cancelled."""
         while True:
-            await self._someone.wait()
+            await self.watched()
             self.tell("cluster", await self.look())
             self._now.clear()
             try:

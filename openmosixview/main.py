@@ -15,6 +15,7 @@ import socket
 import ssl
 import subprocess
 import sys
+import tempfile
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from ipaddress import ip_address
@@ -158,9 +159,10 @@ async def _serve_until_signalled(
         if sys.stdin.isatty():
             print("Press Enter for another address, Ctrl-C to end.", flush=True)
             loop.add_reader(0, _on_enter, loop, address)
-        if not options.no_browser:
-            await asyncio.to_thread(_open_browser, first)
-        await ended.wait()
+        with tempfile.TemporaryDirectory(prefix="openmosixview-") as directory:
+            if not options.no_browser:
+                await asyncio.to_thread(_open_browser, first, Path(directory))
+            await ended.wait()
     finally:
         await runner.cleanup()
 
@@ -178,16 +180,22 @@ def _on_enter(loop: asyncio.AbstractEventLoop, address: object) -> None:
         loop.remove_reader(0)
 
 
-def _open_browser(address: str) -> None:
-    """Open a browser where there is a screen for one. Root's browser is not opened: it is nobody's daily one."""
+def _open_browser(address: str, directory: Path) -> None:
+    """Open a browser where there is a screen for one. Root's browser is not opened: it is nobody's daily one.
+
+    Other users see the arguments of every process: the browser is given a file of `directory`, which only its owner
+    reads, that leads to the address.
+    """
     has_screen = os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
     opener = shutil.which("xdg-open")
     if not has_screen or opener is None or os.geteuid() == 0:
         return
+    page = directory / "open.html"
+    page.touch(0o600)
+    page.write_text(f'<!doctype html><meta http-equiv="refresh" content="0;url={address}"><title>openMosixview</title>')
     with contextlib.suppress(OSError):
-        # The opener sees the address in its arguments; the token in it is worth nothing once it was opened.
         subprocess.Popen(
-            [opener, address],
+            [opener, str(page)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from omprotocol.errors import EXIT_NOT_FOUND, MosixError
-from openmosixview.json_requests import bad
+from openmosixview.json_requests import bad, whole
 
 OUTPUT_BYTES = 256 << 10
 """Output kept per program: its end."""
@@ -35,9 +35,11 @@ def mosrun_words(order: Mapping[str, Any]) -> list[str]:
     """The command line of an order, without mosrun itself. Raises MosixError `bad-request`.
 
     `command` a line as in a shell without its magic; `place` free, home, nomig or nodes (then `nodes`, a list such
-    as 1-3,7); `decay` "", cpu, io, none, slow or fast; `force` whether an absent node is no failure.
+    as 1-3,7, with `force` whether an absent node is no failure and `unlock` whether it may migrate on from there);
+    `decay` "", cpu, io, none, slow, fast or own (then `rate` of 1000 is kept every `interval_s` seconds), with `once`
+    whether it ends at the next exec and `own_only` whether children do not inherit it.
     """
-    line, place, decay = order.get("command"), order.get("place", "free"), order.get("decay", "")
+    line, place = order.get("command"), order.get("place", "free")
     if not isinstance(line, str) or len(line) > 4096 or "\0" in line:
         raise bad("A command line is expected.")
     try:
@@ -46,18 +48,31 @@ def mosrun_words(order: Mapping[str, Any]) -> list[str]:
         raise bad(f"The command line is not complete: {error}.") from None
     if not program:
         raise bad("Which program shall run?")
-    if decay not in DECAYS:
-        raise bad("The decay of statistics is not one that mosrun knows.")
     if place == "nodes":
         nodes = str(order.get("nodes", "")).replace(" ", "")
         if not nodes or len(nodes) > 400 or not set(nodes) <= set("0123456789,-") or not nodes[0].isdecimal():
             raise bad("Nodes are given as numbers and ranges, for example 1-3,7.")
-        words = [f"-j{nodes}", *(["-F"] if order.get("force") is True else [])]
+        words = [f"-j{nodes}", *_flags(order, force="-F", unlock="-l")]
     elif place in PLACES:
         words = list(PLACES[str(place)])
     else:
         raise bad("Where shall it run: free, home, nomig or nodes?")
-    return [*words, *DECAYS[str(decay)], "--", *program]
+    return [*words, *_decay(order), "--", *program]
+
+
+def _decay(order: Mapping[str, Any]) -> list[str]:
+    decay = order.get("decay", "")
+    if decay == "own":
+        words = [f"-d{whole(dict(order), 'rate', 0, 1000)}", f"-t{whole(dict(order), 'interval_s', 1, 65535)}"]
+    elif isinstance(decay, str) and decay in DECAYS:
+        words = list(DECAYS[decay])
+    else:
+        raise bad("The decay of statistics is not one that mosrun knows.")
+    return words + (_flags(order, once="-e", own_only="-r") if decay else [])
+
+
+def _flags(order: Mapping[str, Any], **flags: str) -> list[str]:
+    return [flag for name, flag in flags.items() if order.get(name) is True]
 
 
 class Run:

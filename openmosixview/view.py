@@ -76,6 +76,7 @@ class View:
 
     async def _follow_collector(self) -> None:
         while True:
+            await self.live.watched()
             self.live.tell("collector", await asyncio.to_thread(self.collector.state))
             await asyncio.sleep(COLLECTOR_PERIOD_S)
 

@@ -15,7 +15,8 @@ from omprotocol.errors import EXIT_FAILED, EXIT_NOT_FOUND, MosixError
 VERSION = 1
 APPLICATION_ID = 0x6F6D6F78
 MAX_BYTES = 256 << 20
-PAGE_BYTES = 4096
+PAGE_BYTES = 1024
+"""Small pages: a sample of 64 nodes changes one or two of them, and every change is written twice."""
 WAIT_S = 10.0
 """How long a writer may wait for another one."""
 FILE_NAME = "history.db"
@@ -67,6 +68,7 @@ def _prepare(connection: sqlite3.Connection, path: Path, create: bool) -> None:
     application = connection.execute("PRAGMA application_id").fetchone()[0]
     is_empty = not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
     if is_empty and create:
+        connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
         try:

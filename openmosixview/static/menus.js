@@ -70,7 +70,7 @@ export function menuBar(menus) {
   menus.forEach((menu, index) => {
     const button = h(
       "button",
-      { type: "button", class: "menu-button", "aria-haspopup": "menu", "aria-expanded": "false", "data-what": menu.what },
+      { type: "button", class: "menu-button", role: "menuitem", "aria-haspopup": "menu", "aria-expanded": "false", "data-what": menu.what },
       menu.name,
     );
     button.addEventListener("click", (event) => {

@@ -18,21 +18,40 @@ const DECAYS = [
   ["none", "No decay"],
   ["slow", "Slow decay"],
   ["fast", "Fast decay"],
+  ["own", "Own decay"],
 ];
 const POLL_MS = 500;
 
-let lastOrder = { command: "", place: "free", decay: "", nodes: "", force: false };
+let lastOrder = { command: "", place: "free", decay: "", nodes: "", force: false, unlock: false, rate: 975, interval_s: 2, once: false, own_only: false };
 
 export function openRunWindow() {
   let timer = 0;
   const made = openWindow("Run a program on the cluster", { onclose: () => clearTimeout(timer) });
   const command = h("input", { type: "text", value: lastOrder.command, placeholder: "for example: /usr/bin/make -j8", spellcheck: "false", autocomplete: "off", name: "command" });
   const nodes = h("input", { type: "text", value: lastOrder.nodes, placeholder: "for example 2 or 1-3,7", autocomplete: "off", name: "nodes" });
-  const force = h("input", { type: "checkbox" });
-  force.checked = lastOrder.force;
-  const onNodes = h("div", { class: "group" }, h("label", { class: "field" }, h("span", {}, "Nodes, one of which is chosen"), nodes), h("label", {}, force, "Run anyway when none of them can take it"));
+  const [force, unlock, once, ownOnly] = ["force", "unlock", "once", "own_only"].map((name) => {
+    const box = h("input", { type: "checkbox" });
+    box.checked = lastOrder[name];
+    return box;
+  });
+  const rate = h("input", { type: "number", min: "0", max: "1000", value: String(lastOrder.rate) });
+  const interval = h("input", { type: "number", min: "1", max: "65535", value: String(lastOrder.interval_s) });
+  const onNodes = h(
+    "div",
+    { class: "group" },
+    h("label", { class: "field" }, h("span", {}, "Nodes, one of which is chosen"), nodes),
+    h("label", {}, force, "Run anyway when none of them can take it"),
+    h("label", {}, unlock, "May migrate on from there"),
+  );
+  const ownDecay = h("div", { class: "row" }, h("label", { class: "row" }, "Keep", rate, "of 1000"), h("label", { class: "row" }, "every", interval, "seconds"));
+  const onDecay = h("div", { class: "group" }, ownDecay, h("label", {}, once, "Until the program executes another one"), h("label", {}, ownOnly, "Not for its children"));
   const places = choices("place", PLACES, lastOrder.place, (value) => (onNodes.hidden = value !== "nodes"));
-  const decays = choices("decay", DECAYS, lastOrder.decay, () => {});
+  const showDecay = (value) => {
+    onDecay.hidden = value === "";
+    ownDecay.hidden = value !== "own";
+  };
+  const decays = choices("decay", DECAYS, lastOrder.decay, showDecay);
+  showDecay(lastOrder.decay);
   onNodes.hidden = lastOrder.place !== "nodes";
   const state = h("p", { class: "why", role: "status" });
   const output = h("pre", { class: "output", tabindex: "0", "aria-label": "Output of the program" });
@@ -41,7 +60,7 @@ export function openRunWindow() {
   made.body.append(
     h("label", { class: "field" }, h("span", {}, "Command line"), command),
     h("fieldset", { class: "card pad group" }, h("legend", {}, "Where"), places, onNodes),
-    h("fieldset", { class: "card pad group" }, h("legend", {}, "Statistics for the balancer"), decays),
+    h("fieldset", { class: "card pad group" }, h("legend", {}, "Statistics for the balancer"), decays, onDecay),
     h("div", { class: "group" }, h("h3", {}, "Output"), output, state),
   );
   made.foot.hidden = false;
@@ -69,7 +88,18 @@ export function openRunWindow() {
   }
 
   async function start() {
-    lastOrder = { command: command.value, place: value(places), decay: value(decays), nodes: nodes.value, force: force.checked };
+    lastOrder = {
+      command: command.value,
+      place: value(places),
+      decay: value(decays),
+      nodes: nodes.value,
+      force: force.checked,
+      unlock: unlock.checked,
+      rate: Number(rate.value),
+      interval_s: Number(interval.value),
+      once: once.checked,
+      own_only: ownOnly.checked,
+    };
     try {
       const run = await post("/api/runs", lastOrder);
       number = run.id;

@@ -115,6 +115,19 @@ def test_metrics_have_base_units_and_no_pids() -> None:
         ({"command": "echo 'a b'", "place": "home", "decay": "cpu"}, ["-h", "-c", "--", "echo", "a b"]),
         ({"command": "x", "place": "nodes", "nodes": "1-3, 7", "force": True}, ["-j1-3,7", "-F", "--", "x"]),
         ({"command": "-rm x", "place": "nomig"}, ["-L", "--", "-rm", "x"]),
+        (
+            {
+                "command": "x",
+                "place": "nodes",
+                "nodes": "2",
+                "unlock": True,
+                "decay": "slow",
+                "once": True,
+                "own_only": 1,
+            },
+            ["-j2", "-l", "-s", "-e", "--", "x"],
+        ),
+        ({"command": "x", "decay": "own", "rate": 900, "interval_s": 5}, ["-l", "-d900", "-t5", "--", "x"]),
     ],
 )
 def test_orders_become_words_for_mosrun(order: dict[str, object], words: list[str]) -> None:
@@ -132,6 +145,9 @@ def test_orders_become_words_for_mosrun(order: dict[str, object], words: list[st
         {"command": "x", "place": "nodes", "nodes": "1;2"},
         {"command": "x", "place": "nodes", "nodes": "-F"},
         {"command": "x", "decay": "never"},
+        {"command": "x", "decay": ["slow"]},
+        {"command": "x", "decay": "own"},
+        {"command": "x", "decay": "own", "rate": 1001, "interval_s": 1},
         {"command": ["x"]},
     ],
 )
