@@ -37,7 +37,9 @@ from omprotocol.errors import EXIT_NOT_FOUND, MosixError
 from omprotocol.paths import Paths
 
 _log = logging.getLogger(__name__)
-MAX_GUESTS = 1024
+GUEST_PORTS = (4661, 5427)
+"""TCP ports of guests, three each: above openMosix's 4660, below its 5428."""
+MAX_GUESTS = 250
 """Guests on one node at once; an offer beyond that is refused."""
 MAX_AWAY = 4096
 STATUS_TIMEOUT_S = 5.0
@@ -80,7 +82,13 @@ class Node(Protocol):
 class MigrationService:
     """One per daemon."""
 
-    def __init__(self, node: Node, veto: Callable[[dict[str, Any]], str | None], terms: Terms | None = None) -> None:
+    def __init__(
+        self,
+        node: Node,
+        veto: Callable[[dict[str, Any]], str | None],
+        terms: Terms | None = None,
+        ports: tuple[int, int] = GUEST_PORTS,
+    ) -> None:
         self._node = node
         self._veto = veto
         self._journal = Journal(node.paths.journal_dir)
@@ -91,6 +99,7 @@ class MigrationService:
         self._shim_of: dict[int, object] = {}
         self._outcomes: dict[int, str] = {}
         self._terms = terms or Terms()
+        self._ports = ports
         self._background: asyncio.TaskGroup | None = None
 
     async def run(self) -> None:
@@ -172,6 +181,7 @@ class MigrationService:
             "home": home,
             "node": self._node.number,
             "address": self._node.address,
+            "ports": self._ports,
             "run_dir": str(paths.run_dir),
             "state_dir": str(paths.state_dir),
             "etc_dir": str(paths.etc_dir),

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
 from migrated.core.lease import GRACE_S, LEASE_S, Terms
 from migrated.known import Guest
-from migrated.service import MigrationService, find_node, find_process
+from migrated.service import GUEST_PORTS, MigrationService, find_node, find_process
 from omdiscd.admin.interfaces import Destination, GuestHere, ProcessAway, Progress, Usage
-from omdiscd.config import Seconds, section
+from omdiscd.config import Seconds, bad_config, section
 from omdiscd.control.registry import Caller, Registry
 from omdiscd.io.peer_server import PeerCaller, PeerRegistry
 from omdiscd.node import MemberView, Node
@@ -27,13 +27,18 @@ from omprotocol.paths import Paths
 log = logging.getLogger(__name__)
 HOMEWARD_S = 120.0
 Balance = Callable[[int], int | None]
+Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
 
 
 class MigrationForm(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Section [migration]: how long a guest of ours may run without a word from here, and is held after that."""
+    """Section [migration]: how long a guest of ours may run without a word from here, and is held after that; the
+    TCP ports on which guests are received here.
+    """
 
     lease_s: Seconds = LEASE_S
     grace_s: Seconds = GRACE_S
+    first_port: Port = GUEST_PORTS[0]
+    last_port: Port = GUEST_PORTS[1]
 
 
 class Migration:
@@ -44,7 +49,10 @@ class Migration:
         self._refusal: Callable[[], str | None] = lambda: None
         self._balance: Balance | None = None
         form = section(node.config.migration, MigrationForm, node.paths.config_file, "migration")
-        self.service = MigrationService(_Facts(node), lambda _offer: self._refusal(), Terms(form.lease_s, form.grace_s))
+        if form.first_port > form.last_port:
+            raise bad_config(node.paths.config_file, "migration: first_port is above last_port")
+        terms, ports = Terms(form.lease_s, form.grace_s), (form.first_port, form.last_port)
+        self.service = MigrationService(_Facts(node), lambda _offer: self._refusal(), terms, ports)
 
     def refuse_guests_when(self, refusal: Callable[[], str | None]) -> None:
         """`refusal` gives the reason why no guest is taken now, or None."""

@@ -8,7 +8,7 @@ What became of the guest stays readable under the run directory for home to ask 
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import errno
 import json
 import logging
 import os
@@ -51,7 +51,7 @@ def main() -> int:
     directory = Path(spec.run_dir) / "guests" / spec.migration_id
     (directory / "images").mkdir(mode=0o700, parents=True)
     identity = Identity.create(load(Path(spec.etc_dir) / "cluster.key"), spec.node)
-    listeners = {name: _listen(spec.address) for name in ("control", "pages", "files")}
+    listeners = {name: _listen(spec.address, spec.ports) for name in ("control", "pages", "files")}
     hello = Hello(migration_id=spec.migration_id, token=spec.token)
     fuse_fd = os.open("/dev/fuse", os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC) if spec.root == "mfs" else None
     pages = fork_child(
@@ -157,14 +157,23 @@ def _carry_files(
     return 0
 
 
-def _listen(address: str) -> socket.socket:
-    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
-    with contextlib.ExitStack() as undo:
-        undo.callback(listener.close)
-        listener.bind((address, 0))
-        listener.listen(8)
-        undo.pop_all()
-    return listener
+def _listen(address: str, ports: tuple[int, int]) -> socket.socket:
+    """A listener on a free port of the range.  Raises MosixError when all are taken."""
+    first, last = ports
+    start = os.getpid() % (last - first + 1)
+    for step in range(last - first + 1):
+        listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections of earlier guests may linger
+        try:
+            listener.bind((address, first + (start + step) % (last - first + 1)))
+            listener.listen(8)
+        except OSError as error:
+            listener.close()
+            if error.errno != errno.EADDRINUSE:
+                raise
+        else:
+            return listener
+    raise MosixError("no-port", f"All TCP ports from {first} to {last} are taken by guests.")
 
 
 def _not_now(_signo: int, _frame: object) -> None:

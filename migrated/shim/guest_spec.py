@@ -41,6 +41,7 @@ class GuestSpec(msgspec.Struct):
     address: str
     root: str
     pages_from: int
+    ports: tuple[int, int]
     uid: int
     pid: int
     command: str
