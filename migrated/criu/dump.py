@@ -28,6 +28,7 @@ from .error import CriuError, failure, log_tail
 from .interrupted import begin_calls_again
 from .kdat import ensure_kdat
 from .place import CriuPlace, find_criu
+from .timers import fire_lost_timers
 from .worker import start_worker, worker_socketpair
 
 CAP_SYS_RESOURCE = 24
@@ -85,6 +86,7 @@ class RunningDump:
         result: dict[str, Any] = json.loads(raw) if raw else dict(_DIED)
         if result["ret"] >= 0:
             begin_calls_again(self.request.images_dir)
+            fire_lost_timers(self.request.images_dir, self.request.pid)
             return DumpOutcome(images_dir=self.request.images_dir, duration_s=time.monotonic() - self._started_s)
         tail = log_tail(os.path.join(self.request.images_dir, self.request.log_file))
         if result.get("message"):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 
 import msgspec
 
@@ -96,6 +97,21 @@ def forget_terminal_session(images_dir: str) -> None:
     patched = [set_varints(entry, {_TTY_SID: 0, _TTY_PGRP: 0}) for entry in read_entries(path)]
     with open(path, "wb") as file:
         file.write(header + b"".join(struct.pack("<I", len(entry)) + entry for entry in patched))
+
+
+def rewrite_core(path: Path, change: Callable[[bytes], bytes]) -> bool:
+    """Replace the one message of a core image by what `change` makes of it; whether that was anything else."""
+    raw = path.read_bytes()
+    (length,) = struct.unpack_from("<I", raw, _HEADER_BYTES)
+    start = _HEADER_BYTES + 4
+    core = raw[start : start + length]
+    changed = change(core)
+    if changed == core:
+        return False
+    temporary = path.with_suffix(".new")
+    temporary.write_bytes(raw[:_HEADER_BYTES] + struct.pack("<I", len(changed)) + changed + raw[start + length :])
+    os.replace(temporary, path)
+    return True
 
 
 def read_entries(path: str) -> list[bytes]:

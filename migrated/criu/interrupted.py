@@ -8,11 +8,9 @@ over its argument.  Works on images only.  Source of the numbers: CRIU's images/
 
 from __future__ import annotations
 
-import os
-import struct
 from pathlib import Path
 
-from .images import fields, replace_bytes, set_varints
+from .images import fields, replace_bytes, rewrite_core, set_varints
 
 BEGUN_AGAIN = frozenset({7, 35, 202, 230})
 """poll, nanosleep, futex, clock_nanosleep: the calls with a restart block."""
@@ -20,7 +18,6 @@ _EINTR = (1 << 64) - 4
 _SYSCALL_BYTES = 2
 _THREAD_INFO, _REGISTERS = 2, 2
 _AX, _ORIG_AX, _IP = 11, 16, 17
-_HEADER_BYTES = 8
 
 
 def begin_calls_again(images_dir: str) -> int:
@@ -28,21 +25,11 @@ def begin_calls_again(images_dir: str) -> int:
 
     Raises ValueError for an image that is cut short, OSError.
     """
-    count = 0
-    for path in Path(images_dir).glob("core-*.img"):
-        raw = path.read_bytes()
-        (length,) = struct.unpack_from("<I", raw, _HEADER_BYTES)
-        start = _HEADER_BYTES + 4
-        core = raw[start : start + length]
-        changed = replace_bytes(core, _THREAD_INFO, lambda info: replace_bytes(info, _REGISTERS, _begun_again))
-        if changed != core:
-            temporary = path.with_suffix(".new")
-            temporary.write_bytes(
-                raw[:_HEADER_BYTES] + struct.pack("<I", len(changed)) + changed + raw[start + length :]
-            )
-            os.replace(temporary, path)
-            count += 1
-    return count
+    return sum(rewrite_core(path, _core) for path in Path(images_dir).glob("core-*.img"))
+
+
+def _core(core: bytes) -> bytes:
+    return replace_bytes(core, _THREAD_INFO, lambda info: replace_bytes(info, _REGISTERS, _begun_again))
 
 
 def _begun_again(registers: bytes) -> bytes:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from migrated.criu import images
+from migrated.criu import images, timers
 from migrated.criu.interrupted import begin_calls_again
 
 U64 = st.integers(0, 2**64 - 1)
@@ -119,6 +119,36 @@ def test_an_interrupted_sleep_is_begun_again(tmp_path: Path, call: int, result: 
     expected = registers(call, 998) if begun_again else registers(result, 1000)
     assert images.read_entries(str(tmp_path / "core-7.img")) == [core(expected)]
     assert [path.name for path in tmp_path.iterdir()] == ["core-7.img"]
+
+
+@pytest.mark.parametrize(
+    ("pending", "imaged", "timer", "expected"),
+    [
+        ([14], [], (0, 20, 0, 0), (0, 20, 0, 1)),
+        ([14], [], (0, 0, 0, 0), (0, 0, 0, 1)),
+        ([14], [14], (0, 20, 0, 0), (0, 20, 0, 20)),
+        ([14], [14], (0, 0, 0, 0), (0, 0, 0, 0)),
+        ([], [], (0, 0, 0, 0), (0, 0, 0, 0)),
+        ([14], [], (0, 20, 5, 7), (0, 20, 5, 7)),
+    ],
+)
+def test_a_timer_that_ran_out_during_the_dump_fires(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    pending: list[int],
+    imaged: list[int],
+    timer: tuple[int, ...],
+    expected: tuple[int, ...],
+) -> None:
+    def core(values: tuple[int, ...]) -> bytes:
+        entry = b"".join(field(number, 0, value) for number, value in enumerate(values, 1))
+        infos = b"".join(field(1, 2, field(1, 2, struct.pack("=i", signo).ljust(128, b"\0"))) for signo in imaged)
+        return field(3, 2, field(7, 2, field(1, 2, entry)) + field(10, 2, infos))
+
+    monkeypatch.setattr(timers, "_pending_now", lambda pid: set(pending))
+    image(tmp_path / "core-7.img", core(timer))
+    timers.fire_lost_timers(str(tmp_path), 7)
+    assert images.read_entries(str(tmp_path / "core-7.img")) == [core(expected)]
 
 
 def test_the_sender_of_a_plain_kill() -> None:
