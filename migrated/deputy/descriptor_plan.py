@@ -12,6 +12,7 @@ import msgspec
 
 from migrated.deputy.body_state import OpenFile
 
+_DELETED = " (deleted)"
 _PATH_KINDS = frozenset({"file", "directory", "device"})
 # The offset in a directory is home's own: MFS hands it through.
 SEEKABLE_KINDS = frozenset({"file", "directory"})
@@ -73,14 +74,25 @@ def _follow_twin(plan: DescriptorPlan, ours: dict[int, OpenFile], entry: OpenFil
 
 def _place_file(plan: DescriptorPlan, ours: dict[int, OpenFile], entry: OpenFile) -> int | None:
     own = ours.get(entry.fd)
-    if own is None or own.link != entry.link or own.kind != entry.kind or _mode(own) != _mode(entry):
-        if entry.link.endswith(" (deleted)"):
+    if (
+        own is None
+        or own.link != entry.link
+        or own.kind != entry.kind
+        or _mode(own) != _mode(entry)
+        or _is_copy(own, entry)
+    ):
+        if entry.link.endswith(_DELETED):
             plan.reasons.append(f"it opened {entry.link} while away")
         plan.opens.append(entry)
         return None
     if entry.kind in SEEKABLE_KINDS and own.offset != entry.offset:
         plan.seeks.append(entry)
     return own.fd
+
+
+def _is_copy(own: OpenFile, entry: OpenFile) -> bool:
+    """Whether the body had a copy of a file without a name, to which it may have written."""
+    return entry.kind == "file" and entry.link.endswith(_DELETED) and own.inode != entry.inode
 
 
 def _mode(entry: OpenFile) -> int:

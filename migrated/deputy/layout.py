@@ -90,8 +90,10 @@ def layout_reasons(present: list[Mapping], wanted: list[Mapping]) -> list[str]:
 
 
 def is_memory_shared(mapping: Mapping) -> bool:
-    """Whether a shared mapping's content lives in memory only (anonymous, System V, memfd)."""
-    return not mapping.is_file or mapping.name.startswith(("/dev/zero", "/SYSV", "/memfd:", "/dev/shm/", "anon_inode:"))
+    """Whether the body's content of a shared mapping is not in a file of home: anonymous, System V, memfd, deleted."""
+    if not mapping.is_file or mapping.name.endswith(" (deleted)"):
+        return True
+    return mapping.name.startswith(("/dev/zero", "/SYSV", "/memfd:", "/dev/shm/", "anon_inode:"))
 
 
 def _backing(mapping: Mapping, address: int) -> tuple[str, int, bool]:

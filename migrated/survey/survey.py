@@ -7,6 +7,7 @@ Reads only; safe on any process.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 from pathlib import Path
@@ -19,6 +20,7 @@ from migrated.survey.system_v import system_v_reasons
 from migrated.survey.unix_sockets import unix_peers
 
 _CHECKPOINTABLE_ANON = {"[eventpoll]", "[eventfd]", "[timerfd]", "[signalfd]"}
+_UNNAMED = " (deleted)"
 _ELF_32_BIT = b"\x7fELF\x01"
 _REALTIME_POLICIES = {1, 2, 6}  # SCHED_FIFO, SCHED_RR, SCHED_DEADLINE
 _NAMESPACE_WORDS = {
@@ -161,15 +163,20 @@ def _mapping_reasons(pid: int) -> list[str]:
     if not text:
         return ["clone_vm"]
     reasons = []
+    own_memory: set[str] = set()
     for line in text.splitlines():
         fields = line.split(None, 5)
         name = fields[5] if len(fields) > 5 else ""
         shared = fields[1][3] == "s"
-        if name.startswith("/dev/") and not name.startswith("/dev/shm/") and name != "/dev/zero (deleted)":
+        if shared and name.endswith(_UNNAMED) and name.startswith(("/memfd:", "/dev/zero")):
+            own_memory.add(f" {fields[3]} {fields[4]} ")
+        elif name.startswith("/dev/") and not name.startswith("/dev/shm/") and name != "/dev/zero (deleted)":
             if name not in ("/dev/zero", "/dev/null"):
                 reasons.append("mmap_dev")
         elif shared and name.startswith(("/SYSV", "/memfd:", "/dev/zero", "/dev/shm/", "anon_inode:")):
             reasons.append("monkey")
+    if own_memory and _mapped_elsewhere(pid, own_memory):
+        reasons.append("monkey")
     return reasons
 
 
@@ -185,6 +192,9 @@ def _descriptor_reasons(facts: ProcessFacts, descriptors: list[Descriptor]) -> l
             reasons.append(f"its user may not open descriptor {entry.fd} any more")
         if entry.kind in ("file", "directory", "null") and entry.mount_id not in known_mounts:
             reasons.append(f"descriptor {entry.fd} was opened in another mount namespace")
+    memory = {entry.target: entry.inode for entry in descriptors if entry.target.startswith("/memfd:")}
+    if memory and _held_elsewhere(facts.pid, set(memory), set(memory.values())):
+        reasons.append("monkey")
     terminals = {entry.key for entry in descriptors if entry.kind == "tty"}
     if len(terminals) > 1:
         reasons.append("more than one terminal")
@@ -224,7 +234,21 @@ def _one_descriptor(entry: Descriptor) -> list[str]:
     return []
 
 
-def _held_elsewhere(pid: int, wanted: set[str]) -> bool:
+def _mapped_elsewhere(pid: int, wanted: set[str]) -> bool:
+    """Whether another process maps one of these, named by device and inode as in /proc/PID/maps."""
+    for name in os.listdir("/proc"):
+        if name.isdigit() and int(name) != pid:
+            with contextlib.suppress(OSError):  # gone meanwhile
+                text = Path(f"/proc/{name}/maps").read_text(errors="replace")
+                if any(key in text for key in wanted):
+                    return True
+    return False
+
+
+def _held_elsewhere(pid: int, wanted: set[str], inodes: set[int] | None = None) -> bool:
+    """Whether another process has a descriptor that leads to one of `wanted`, and to one of `inodes` if names are
+    not enough.
+    """
     for name in os.listdir("/proc"):
         if not name.isdigit() or int(name) == pid:
             continue
@@ -233,9 +257,8 @@ def _held_elsewhere(pid: int, wanted: set[str]) -> bool:
         except OSError:
             continue  # gone meanwhile, or a kernel thread
         for number in numbers:
-            try:
-                if os.readlink(f"/proc/{name}/fd/{number}") in wanted:
+            path = f"/proc/{name}/fd/{number}"
+            with contextlib.suppress(OSError):
+                if os.readlink(path) in wanted and (inodes is None or os.stat(path).st_ino in inodes):
                     return True
-            except OSError:
-                continue
     return False

@@ -82,6 +82,18 @@ def test_reasons(text: str, reasons: list[str]) -> None:
         assert survey(pid).reasons == reasons
 
 
+@pytest.mark.parametrize("mapped", ["-1", "memory"], ids=["anonymous", "memfd"])
+def test_memory_shared_with_nobody_travels(mapped: str) -> None:
+    made = "import mmap\nmemory = os.memfd_create('x')\nos.ftruncate(memory, 4096)\n"
+    shared = f"{made}mapped = mmap.mmap({mapped}, 4096)\n"
+    with program(made):
+        with program(shared) as pid:
+            assert survey(pid).reasons == []
+    fork = "child = os.fork()\nif child == 0: import signal; signal.pause()\n"
+    with program(shared + fork, at_end="os.kill(child, 9); os.wait()") as pid:
+        assert survey(pid).reasons[-1] == "monkey"
+
+
 def test_a_path_descriptor_has_no_offset() -> None:
     with program(f"os.open({__file__!r}, os.O_PATH); os.open({__file__!r}, os.O_RDONLY)") as pid:
         assert [entry.fd for entry in survey(pid).files] == [4]

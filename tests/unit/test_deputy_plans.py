@@ -108,6 +108,13 @@ def test_relays_are_known_by_name_when_told() -> None:
     assert plan_descriptors(home, [entry(0, "pipe:[8]", "pipe")], {"pipe:[9]": 0}).reasons
 
 
+def test_a_copy_of_a_deleted_file_is_not_the_original() -> None:
+    home, body = entry(3, "/tmp/x (deleted)"), entry(3, "/tmp/x (deleted)")
+    assert plan_descriptors([home], [body]).reasons == []
+    body.inode = 8
+    assert plan_descriptors([home], [body]).reasons == ["it opened /tmp/x (deleted) while away"]
+
+
 def test_an_interval_timer_whose_signal_is_pending_goes_on() -> None:
     assert armed(struct.pack("4q", 0, 20, 0, 7)) == struct.pack("4q", 0, 20, 0, 7)
     assert armed(struct.pack("4q", 0, 20, 0, 0)) == struct.pack("4q", 0, 20, 0, 20)

@@ -137,8 +137,9 @@ def deleted_at_home() -> None:
 def tmpfile() -> None:
     fd = os.open(".", os.O_TMPFILE | os.O_RDWR, 0o600)
     os.write(fd, b"nameless")
-    for _ in turns():
-        equal(os.pread(fd, 20, 0), b"nameless")
+    for turn in turns():
+        equal(os.pread(fd, 20, 0), b"nameless" if turn == 1 else b"turn %3d" % (turn - 1))
+        os.pwrite(fd, b"turn %3d" % turn, 0)
         other = os.open(".", os.O_TMPFILE | os.O_RDWR, 0o600)
         os.write(other, b"new")
         os.close(other)

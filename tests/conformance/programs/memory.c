@@ -228,7 +228,10 @@ ROW(mapped_away, "", "a file mapped after each move, still mapped after the next
 ROW(shared_anonymous, "", "MAP_SHARED | MAP_ANONYMOUS of one process") {
     uint64_t *data = mmap(NULL, 4 * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     fill(data, 4 * PAGE, 6);
-    while (step("")) CHECK(holds(data, 4 * PAGE, 6));
+    for (uint64_t seed = 6; step(""); seed++) {
+        CHECK(holds(data, 4 * PAGE, seed));
+        fill(data, 4 * PAGE, seed + 1);
+    }
 }
 
 ROW(memfd, "", "a memfd, mapped and read") {
@@ -236,9 +239,20 @@ ROW(memfd, "", "a memfd, mapped and read") {
     CHECK(ftruncate(fd, PAGE) == 0);
     uint64_t *data = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0), seen;
     fill(data, PAGE, 8);
-    while (step("")) {
-        CHECK(holds(data, PAGE, 8));
-        CHECK(pread(fd, &seen, 8, 16) == 8 && seen == mix(10));
+    for (uint64_t seed = 8; step(""); seed++) {
+        CHECK(holds(data, PAGE, seed));
+        CHECK(pread(fd, &seen, 8, 16) == 8 && seen == mix(seed + 2));
+        fill(data, PAGE, seed + 1);
+    }
+}
+
+ROW(memfd_unmapped, "", "a memfd, written and read") {
+    int fd = memfd_create("conformance", 0);
+    for (int turn = 1;; turn++) {
+        int seen = 0;
+        CHECK(pwrite(fd, &turn, sizeof turn, 0) == sizeof turn);
+        if (!step("")) break;
+        CHECK(pread(fd, &seen, sizeof seen, 0) == sizeof seen && seen == turn);
     }
 }
 
