@@ -98,6 +98,7 @@ class MigrationService:
         self._starting: set[int] = set()
         self._shim_of: dict[int, object] = {}
         self._outcomes: dict[int, str] = {}
+        self._righting: set[int] = set()
         self._terms = terms or Terms()
         self._ports = ports
         self._background: asyncio.TaskGroup | None = None
@@ -292,7 +293,7 @@ class MigrationService:
     async def _wait_for_record(self, pid: int) -> None:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_PUT_RIGHT_TIMEOUT_S):
-                while self._journal.read(pid) is not None:
+                while self._journal.read(pid) is not None or pid in self._righting:
                     await asyncio.sleep(_POLL_S)
 
     def _work_dir(self, pid: int) -> Path:
@@ -346,6 +347,13 @@ class MigrationService:
 
     async def _put_right(self, record: Record) -> None:
         """Recover a process whose shim is gone; one that is only slow to answer is adopted after all."""
+        self._righting.add(record.pid)
+        try:
+            await self._recover(record)
+        finally:
+            self._righting.discard(record.pid)
+
+    async def _recover(self, record: Record) -> None:
         while not is_free(self._work_dir(record.pid)):
             if await self._adopt(record):
                 return
