@@ -23,7 +23,10 @@ SCREENSHOTS = Path(__file__).parents[2] / "docs/screenshots"
 PORT = 8334
 WIDE, PHONE = (1280, 800), (390, 844)
 ENTER, ESCAPE, RIGHT = "\ue007", "\ue00c", "\ue014"
-JOB = ["/usr/bin/python3", "-c", "import time\nwhile True: sum(range(20000)); time.sleep(0.05)"]
+WORK = "import time\nwhile True: sum(range(20000)); time.sleep(0.05)"
+JOB = ["/usr/bin/python3", "/tmp/simulate.py"]
+CROWD = 5
+JOBS_ONLY = "/processes?text=simulate.py"
 ROWS = "return document.querySelectorAll('.nodes tbody tr').length"
 MIDDLE = """
     const box = document.querySelector(arguments[0])?.getBoundingClientRect();
@@ -98,6 +101,18 @@ def walk(run_label: str) -> Iterator[Walk]:
             view.close()
 
 
+@pytest.fixture(scope="module", autouse=True)
+def crowd(walk: Walk) -> Iterator[None]:
+    """Some more jobs, so that there is something to see."""
+    walk.home.path_of("/tmp/simulate.py").write_text(WORK)
+    processes = [walk.home.popen([*JOB, f"--part={part}"], user="om") for part in range(1, CROWD + 1)]
+    yield
+    for process in processes:
+        process.kill()
+        process.wait(60)
+        process.close()
+
+
 @pytest.fixture
 def job(walk: Walk) -> Iterator[NodeProcess]:
     process = walk.home.popen(JOB, user="om")
@@ -156,7 +171,7 @@ def test_the_speed_by_slider_and_by_number(walk: Walk) -> None:
 
 
 def test_a_process_is_moved_by_its_window(walk: Walk, job: NodeProcess) -> None:
-    walk.open("/processes")
+    walk.open(JOBS_ONLY)
     walk.browser.click(walk.browser.button(str(job.pid)))
     walk.browser.click(walk.browser.find("dialog button[data-node='2']"))
     walk.says(f"Process {job.pid} moved to node 2")
@@ -238,7 +253,8 @@ def test_collected_load_is_drawn_and_printed(walk: Walk, job: NodeProcess) -> No
     walk.says("checkpoint set")
     assert walk.home.run(["openmosixcollector", "-n", "by command"]).stdout == "checkpoint set\n"
     exported = "openmosixcollector", "--export", "csv"
-    until(lambda: len(walk.home.run([*exported]).stdout.splitlines()) > 9, "three samples of three nodes")
+    walk.home.run(["migrate", str(job.pid), "2"])
+    until(lambda: len(walk.home.run([*exported]).stdout.splitlines()) > 15, "five samples of three nodes")
     walk.browser.wait("return document.querySelectorAll('.chart').length === 4", "four graphs")
     walk.browser.wait(
         "return [...document.querySelectorAll('.chart .stats')].some((one) => /average/.test(one.textContent))",
@@ -249,6 +265,9 @@ def test_collected_load_is_drawn_and_printed(walk: Walk, job: NodeProcess) -> No
     assert walk.browser.pdf().startswith(b"%PDF")
     walk.open("/history")
     walk.browser.wait("return document.querySelectorAll('.processes tbody tr').length", "processes of a moment")
+    walk.browser.type(walk.browser.find("input[type='search']"), "simulate")
+    rows = "return document.querySelectorAll('.processes tbody tr').length >= arguments[0]"
+    walk.browser.wait(rows, "the jobs of that moment", CROWD)
     walk.photograph("history")
     walk.browser.click(walk.browser.button("Collector"))
     walk.browser.click(walk.browser.button("Stop", ".menu"))
