@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from collections.abc import Mapping as Table
 from pathlib import Path
 
-from migrated.criu.interrupted import BEGUN_AGAIN
+from migrated.criu.interrupted import BEGUN_AGAIN, ENDED_BY_STOPS
 from migrated.deputy.blob import CODE
 from migrated.deputy.body_state import BodyState, ThreadState
 from migrated.deputy.channel import DeputyChannel
@@ -264,14 +264,17 @@ class Refill:
 
 def resumable(thread: ThreadState) -> Registers:
     """The registers with which the thread goes on. A call that was interrupted is restarted by the kernel; one that
-    would need the other kernel's restart block is begun again, as after a dump (criu/interrupted.py says why).
+    would need the other kernel's restart block, or that the stop has ended, is begun again, as after a dump
+    (criu/interrupted.py says why).
     """
     registers = Registers.from_buffer_copy(thread.registers)
-    if registers.orig_rax < 1 << 63 and registers.rax == WORD + 1 - _ERESTART_RESTARTBLOCK:
-        if registers.orig_rax in BEGUN_AGAIN:
-            registers.rax = WORD + 1 - _ERESTARTNOHAND
-        else:
-            registers.rax, registers.orig_rax = WORD + 1 - _EINTR, WORD
+    call, result = registers.orig_rax, registers.rax
+    if result == WORD + 1 - _ERESTART_RESTARTBLOCK and call not in BEGUN_AGAIN and call < 1 << 63:
+        registers.rax, registers.orig_rax = WORD + 1 - _EINTR, WORD
+    elif (call in BEGUN_AGAIN and result == WORD + 1 - _ERESTART_RESTARTBLOCK) or (
+        call in ENDED_BY_STOPS and result == WORD + 1 - _EINTR
+    ):
+        registers.rax = WORD + 1 - _ERESTARTNOHAND
     return registers
 
 

@@ -13,7 +13,6 @@ _TIME = "the kernel counts CPU time per node and cannot be told what was used el
 DIFFERENCES = {
     "clocks/cpu_time": _TIME,
     "clocks/rusage": _TIME,
-    "clocks/epoll_timeout": "epoll_wait in progress ends with EINTR, as it does after SIGSTOP and SIGCONT",
     "files/deleted_at_home": _CACHE,
     "files/truncated_at_home": _CACHE,
     "filesystem/negative_names": _CACHE,
