@@ -14,7 +14,7 @@ from balancer.gossip import GossipPlan
 from balancer.memory import USABLE
 from balancer.policies import policy_named
 from balancer.settings import Settings
-from balancer.simulate.cluster import Outage, Simulation, World
+from balancer.simulate.cluster import Simulation
 from balancer.simulate.streams import (
     AMIR_MACHINES,
     MB,
@@ -24,6 +24,7 @@ from balancer.simulate.streams import (
     memory_stream,
     pareto_stream,
 )
+from balancer.simulate.world import Outage, World
 
 # The machines of Amir et al. page when memory is short, they do not kill.
 PAGING = Limits(overcommit=True)
