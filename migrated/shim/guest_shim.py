@@ -154,8 +154,7 @@ class GuestShim:
         self._relays.handed_over()
         await self._at("guest-running")
         await self._link.send(Running())
-        spec = self._spec
-        write_guest(self._directory, spec.pid, spec.home, spec.uid, spec.command, os.getpid(), self._body)
+        write_guest(self._directory, self._spec, os.getpid(), self._body)
         return True
 
     async def _at(self, step: str) -> None:
@@ -324,10 +323,10 @@ class GuestShim:
         return True
 
     def _signal(self, signo: int, info: bytes) -> None:
-        """Pass a signal on: with its siginfo when it was queued by a program, plain otherwise."""
+        """Pass a signal on: with its siginfo when a program sent it, plain when the kernel did."""
         assert self._jail is not None
         code = struct.unpack_from("i", info, 8)[0] if len(info) == _SIGINFO_BYTES else 0
-        if code >= 0 or code == _SI_TKILL:
+        if code > 0 or code == _SI_TKILL or not info:
             self._jail.send("signal", signo=signo)
         else:
             self._jail.send("queue", siginfo=base64.b64encode(info).decode())

@@ -75,6 +75,7 @@ def survey(pid: int) -> Survey:
         *_family_reasons(pid),
         *_execution_reasons(pid),
         *_mapping_reasons(pid),
+        *_session_reasons(facts, descriptors),
         *_descriptor_reasons(facts, descriptors),
         *system_v_reasons(facts),
     ]
@@ -148,6 +149,12 @@ def _execution_reasons(pid: int) -> list[str]:
     except OSError:
         pass  # a process of another user, looked at without the right to: it will not be moved either
     return reasons
+
+
+def _session_reasons(facts: ProcessFacts, descriptors: list[Descriptor]) -> list[str]:
+    """The leader of a terminal's session would have to be made that again by the kernel of its host."""
+    leads = facts.sid == facts.pid and facts.tty_device != 0
+    return ["leads the session of its terminal"] if leads and any(entry.kind == "tty" for entry in descriptors) else []
 
 
 def _family_reasons(pid: int) -> list[str]:
