@@ -12,7 +12,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from .images import fields, pending_signals, replace_bytes, rewrite_core, set_varints, signal_number
+from .images import fields, pending_signals, replace_bytes, rewrite_core, set_varints, signal_number, tasks
 
 _TASK, _TIMERS = 3, 7
 _ITIMER_SIGNALS = {1: 14, 2: 26, 3: 27}  # real, virtual and profiling: SIGALRM, SIGVTALRM, SIGPROF
@@ -24,18 +24,17 @@ _SIGNO, _PI_SECONDS, _PI_FRACTION, _PV_SECONDS, _PV_FRACTION = 3, 7, 8, 9, 10
 def fire_lost_timers(images_dir: str, pid: int) -> None:
     """Let every timer of the images fire at once whose signal came too late for them.
 
-    `pid`: the dumped process, still frozen.  Raises ValueError for an image that is cut short, OSError.
+    `pid`: the root of the dumped tree, still frozen.  Raises ValueError for an image that is cut short, OSError.
     """
-    waiting = _pending_now(pid)
-    for path in Path(images_dir).glob("core-*.img"):
-        tid = path.stem.removeprefix("core-")
-        imaged = {signal_number(info) for info in pending_signals(images_dir, int(tid))}
-        rewrite_core(path, _task_changer(waiting, imaged))
+    root = tasks(images_dir)[0].pid
+    for task in tasks(images_dir):
+        imaged = {signal_number(info) for info in pending_signals(images_dir, task.pid)}
+        # Of descendants the numbers are not known here; their interval timers are looked after all the same.
+        lost = _pending_now(pid) - imaged if task.pid == root else set()
+        rewrite_core(Path(images_dir, f"core-{task.pid}.img"), _task_changer(lost))
 
 
-def _task_changer(waiting: set[int], imaged: set[int]) -> Callable[[bytes], bytes]:
-    lost = waiting - imaged
-
+def _task_changer(lost: set[int]) -> Callable[[bytes], bytes]:
     def timers(message: bytes) -> bytes:
         for number, signo in _ITIMER_SIGNALS.items():
             message = replace_bytes(message, number, partial(_interval_timer, signo in lost))

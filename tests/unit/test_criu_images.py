@@ -35,6 +35,10 @@ def image(path: Path, *entries: bytes) -> None:
     path.write_bytes(b"\x23\x65\x54\x54kind" + b"".join(struct.pack("<I", len(entry)) + entry for entry in entries))
 
 
+def task(pid: int, ppid: int, pgid: int, sid: int, threads: bytes) -> bytes:
+    return b"".join(field(n, 0, v) for n, v in enumerate((pid, ppid, pgid, sid), 1)) + threads
+
+
 FIELDS = st.lists(
     st.one_of(
         st.tuples(st.integers(1, 500), st.just(0), U64),
@@ -78,9 +82,6 @@ def test_varints(value: int) -> None:
 
 
 def test_the_tree_of_tasks(tmp_path: Path) -> None:
-    def task(pid: int, ppid: int, pgid: int, sid: int, threads: bytes) -> bytes:
-        return b"".join(field(n, 0, v) for n, v in enumerate((pid, ppid, pgid, sid), 1)) + threads
-
     image(
         tmp_path / "pstree.img",
         task(10, 0, 10, 5, field(5, 0, 10) + field(5, 0, 11)),
@@ -149,9 +150,13 @@ def test_a_timer_that_ran_out_during_the_dump_fires(
         return field(3, 2, field(7, 2, field(1, 2, entry)) + field(10, 2, infos))
 
     monkeypatch.setattr(timers, "_pending_now", lambda pid: set(pending))
+    image(tmp_path / "pstree.img", task(7, 0, 7, 7, field(5, 0, 7)), task(9, 7, 7, 7, field(5, 0, 9)))
     image(tmp_path / "core-7.img", core(timer))
+    child = field(3, 2, field(7, 2, field(1, 2, b"".join(field(number, 0, 0) for number in (1, 2, 3, 4)))))
+    image(tmp_path / "core-9.img", child)
     timers.fire_lost_timers(str(tmp_path), 7)
     assert images.read_entries(str(tmp_path / "core-7.img")) == [core(expected)]
+    assert images.read_entries(str(tmp_path / "core-9.img")) == [child], "its parent's signal is not its own"
 
 
 def test_the_sender_of_a_plain_kill() -> None:
