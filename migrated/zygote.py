@@ -9,6 +9,7 @@ Shims run at a higher priority than the jobs of users, since a move that starves
 from __future__ import annotations
 
 import gc
+import logging
 import os
 import signal
 import socket
@@ -57,6 +58,8 @@ def _become(name: str, requests: socket.socket, descriptors: list[int]) -> None:
         sys.stdin = os.fdopen(0, closefd=False)
         sys.stdout = os.fdopen(1, "w", closefd=False)
         status = SHIMS[name]()
+    except BaseException:
+        logging.getLogger(__name__).exception("shim.failed", extra={"shim": name})
     finally:
         os._exit(status)
 
