@@ -6,6 +6,8 @@ from pathlib import Path
 
 import msgspec
 
+from migrated.core.hints import Hints
+from migrated.shim.guest_spec import GuestSpec
 from migrated.survey.facts import ProcessVanished, read_facts
 
 
@@ -29,6 +31,8 @@ class Guest(msgspec.Struct, frozen=True):
     command: str
     shim_pid: int
     host_pid: int = 0
+    came_from: int = 0
+    hints: Hints = Hints()
 
 
 class _GuestFile(msgspec.Struct):
@@ -39,6 +43,8 @@ class _GuestFile(msgspec.Struct):
     shim_pid: int
     shim_start_ticks: int
     host_pid: int = 0
+    came_from: int = 0
+    hints: Hints = Hints()
 
 
 def read_guests(run_dir: Path) -> list[Guest]:
@@ -57,14 +63,34 @@ def known_guests(run_dir: Path) -> list[Guest]:
             continue
         if alive:
             found.append(
-                Guest(path.parent.name, entry.pid, entry.home, entry.uid, entry.command, entry.shim_pid, entry.host_pid)
+                Guest(
+                    migration_id=path.parent.name,
+                    pid=entry.pid,
+                    home=entry.home,
+                    uid=entry.uid,
+                    command=entry.command,
+                    shim_pid=entry.shim_pid,
+                    host_pid=entry.host_pid,
+                    came_from=entry.came_from,
+                    hints=entry.hints,
+                )
             )
     return sorted(found, key=lambda guest: (guest.home, guest.pid))
 
 
-def write_guest(directory: Path, pid: int, home: int, uid: int, command: str, shim_pid: int, host_pid: int) -> None:
+def write_guest(directory: Path, spec: GuestSpec, shim_pid: int, host_pid: int) -> None:
     """Make a guest known (atomically)."""
-    entry = _GuestFile(pid, home, uid, command, shim_pid, read_facts(shim_pid).start_ticks, host_pid)
+    entry = _GuestFile(
+        pid=spec.pid,
+        home=spec.home,
+        uid=spec.uid,
+        command=spec.command,
+        shim_pid=shim_pid,
+        shim_start_ticks=read_facts(shim_pid).start_ticks,
+        host_pid=host_pid,
+        came_from=spec.pages_from,
+        hints=spec.hints,
+    )
     draft = directory / ".guest.json"
     draft.write_bytes(msgspec.json.encode(entry))
     draft.rename(directory / "guest.json")

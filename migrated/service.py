@@ -140,10 +140,10 @@ class MigrationService:
         """Why this process cannot move; empty when it can.  Raises ProcessVanished."""
         return [] if pid in self._away else survey(pid).reasons
 
-    async def move(self, pid: int, to: int, progress: Progress) -> dict[str, Any]:
+    async def move(self, pid: int, to: int, progress: Progress, hints: Any = None) -> dict[str, Any]:
         """Move a process of this node to node `to` (its own number: home).  Returns the report.
 
-        Raises MosixError; the message says where the process is now.
+        `hints` (`Hints` as a dict) are for the balancer there.  Raises MosixError that says where the process is now.
         """
         facts = read_facts(pid)
         going_home = to == self._node.number
@@ -152,7 +152,7 @@ class MigrationService:
         address = self._node.address if going_home else self._node.address_of(to)
         destination = Destination(node=to, address=address, port=self._node.peer_port)
         if going_home:
-            request = {"op": "home", "destination": msgspec.to_builtins(destination)}
+            request = {"op": "home", "destination": msgspec.to_builtins(destination), "hints": hints or {}}
             return await self._ask_shim(pid, facts, request, progress, to)
         if pid not in self._away:
             found = survey(pid)
@@ -162,7 +162,7 @@ class MigrationService:
             await self._start_home_shim(pid, facts)
         elif self._away[pid].node == to:
             return {"pid": pid, "origin": to, "target": to, "already": True}
-        request = {"op": "move", "destination": msgspec.to_builtins(destination)}
+        request = {"op": "move", "destination": msgspec.to_builtins(destination), "hints": hints or {}}
         return await self._ask_shim(pid, facts, request, progress, to)
 
     async def status(self, pid: int) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 import msgspec
 
+from migrated.core.hints import Hints
 from migrated.core.lease import GRACE_S, LEASE_S, Terms
 from migrated.known import Guest
 from migrated.service import GUEST_PORTS, MigrationService, find_node, find_process
@@ -27,6 +28,7 @@ from omprotocol.paths import Paths
 log = logging.getLogger(__name__)
 HOMEWARD_S = 120.0
 Balance = Callable[[int], int | None]
+Homecoming = Callable[[int, int, Hints], None]
 Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
 
 
@@ -48,6 +50,7 @@ class Migration:
         self._node = node
         self._refusal: Callable[[], str | None] = lambda: None
         self._balance: Balance | None = None
+        self._came_home: Homecoming = lambda _pid, _host, _hints: None
         form = section(node.config.migration, MigrationForm, node.paths.config_file, "migration")
         if form.first_port > form.last_port:
             raise bad_config(node.paths.config_file, "migration: first_port is above last_port")
@@ -61,6 +64,10 @@ class Migration:
     def balance_with(self, choose: Balance) -> None:
         """`choose` gives the best node for a process, or None to leave it where it is."""
         self._balance = choose
+
+    def on_homecoming(self, listener: Homecoming) -> None:
+        """`listener` hears of own processes that a host has sent back into their place: PID, host, hints."""
+        self._came_home = listener
 
     def register(self, verbs: Registry, peer_verbs: PeerRegistry) -> None:
         """Add the verbs of migration."""
@@ -100,20 +107,23 @@ class Migration:
         """What the body of a process away uses; None when its shim does not know or answer."""
         try:
             status = await self.service.status(pid)
-            return Usage(float(status["cpu_s"]), int(status["rss_bytes"]))
+            return Usage(float(status["cpu_s"]), int(status["rss_bytes"]), float(status.get("run_delay_s", 0.0)))
         except (MosixError, OSError, KeyError, TypeError, ValueError):
             return None
 
-    async def move(self, pid: int, to: Destination, progress: Progress) -> Mapping[str, Any]:
+    async def move(
+        self, pid: int, to: Destination, progress: Progress, hints: Hints | None = None
+    ) -> Mapping[str, Any]:
         """Move a process whose home is here; returns when it runs there.  Raises MosixError."""
-        return await self.service.move(pid, self._target(pid, to), progress)
+        told = msgspec.to_builtins(hints) if hints is not None else None
+        return await self.service.move(pid, self._target(pid, to), progress, told)
 
-    async def send_guest(self, pid: int, to: Destination) -> None:
+    async def send_guest(self, pid: int, to: Destination, hints: Hints | None = None) -> None:
         """Ask the guest's home to move it; returns when it has left.  Raises MosixError."""
         guest = next((entry for entry in self.service.guests() if pid in (entry.host_pid, entry.pid)), None)
         if guest is None:
             raise MosixError("no-such-process", f"No guest with PID {pid} is here.", EXIT_NOT_FOUND)
-        args = {"pid": guest.pid, "to": to}
+        args = {"pid": guest.pid, "to": to, "hints": msgspec.to_builtins(hints or Hints())}
         await self._node.call_peer(guest.home, "move-guest", args, HOMEWARD_S)
 
     def _target(self, pid: int, to: object) -> int:
@@ -164,7 +174,14 @@ class Migration:
         facts = find_process(args.get("pid"))
         if self._current(facts.pid) != peer.node:
             raise MosixError("permission", f"Process {facts.pid} is not on node {peer.node}.", 255)
-        return dict(await self.move(facts.pid, args.get("to", "home"), _nobody))
+        try:
+            hints = msgspec.convert(args.get("hints", {}), Hints)
+        except msgspec.ValidationError as error:
+            raise MosixError("bad-request", f"The hints are none: {error}.", 255) from None
+        report = dict(await self.move(facts.pid, args.get("to", "home"), _nobody, hints))
+        if report.get("target") == self._node.number and report.get("in_place"):
+            self._came_home(facts.pid, peer.node, hints)
+        return report
 
 
 class _Facts:
@@ -217,6 +234,8 @@ def _guest_here(guest: Guest) -> GuestHere:
         home_pid=guest.pid,
         uid=guest.uid,
         command=guest.command,
+        came_from=guest.came_from,
+        hints=guest.hints,
     )
 
 

@@ -106,8 +106,8 @@ class Conversation:
                 self._shim.lease.answered(now())
                 if number:
                     self._link.post(LeaseGranted(number=number))
-            case Usage(cpu_s=cpu_s, rss_bytes=rss_bytes):
-                self._shim.cpu_s, self._shim.rss_bytes = cpu_s, rss_bytes
+            case Usage(cpu_s=cpu_s, rss_bytes=rss_bytes, run_delay_s=run_delay_s):
+                self._shim.cpu_s, self._shim.rss_bytes, self._shim.run_delay_s = cpu_s, rss_bytes, run_delay_s
             case BodyEnded() | BodyStopped() | BodyContinued() | ModesChanged():
                 self._shim.claim.effect()
                 self._on_body(message)

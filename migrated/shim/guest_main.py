@@ -70,7 +70,7 @@ def main() -> int:
     ports = {name: listener.getsockname()[1] for name, listener in listeners.items()}
     for name in ("pages", "files"):
         listeners[name].close()
-    write_guest(directory, spec.pid, spec.home, spec.uid, spec.command, os.getpid(), 0)
+    write_guest(directory, spec, os.getpid(), 0)
     sys.stdout.write(json.dumps(ports) + "\n")
     sys.stdout.flush()
     null = os.open("/dev/null", os.O_RDWR)

@@ -147,6 +147,7 @@ class GuestShim:
         if self._lease.standing(now()) is not Standing.RUN:
             return False  # the order is too old: home may have given this copy up
         assert self._jail is not None
+        write_guest(self._directory, self._spec, os.getpid(), self._body)
         (self._directory / "ran").touch()
         await self._at("guest-ran")
         self._jail.send("go")
@@ -154,7 +155,6 @@ class GuestShim:
         self._relays.handed_over()
         await self._at("guest-running")
         await self._link.send(Running())
-        write_guest(self._directory, self._spec, os.getpid(), self._body)
         return True
 
     async def _at(self, step: str) -> None:

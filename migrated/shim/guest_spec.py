@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from migrated.core.hints import Hints
 from migrated.jail.spec import JailSpec
 from migrated.jail.terminal import INDEX_LIMIT
 from migrated.shim.terminal import pseudo_terminal_index
@@ -48,6 +49,7 @@ class GuestSpec(msgspec.Struct):
     run_dir: str
     state_dir: str
     etc_dir: str
+    hints: Hints = Hints()
 
 
 def jail_facts(found: Survey, *, ctty: bool, foreground: bool) -> dict[str, Any]:

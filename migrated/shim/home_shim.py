@@ -134,6 +134,7 @@ class HomeShim:
             raise MosixError("busy", "Process was already sent elsewhere.", 255)
         async with self._busy:
             destination = msgspec.convert(request["destination"], Destination)
+            self._shim.hints = request.get("hints") or {}
             if request.get("op") == "home":
                 return await self._home(destination, progress)
             if request.get("op") == "move":
@@ -215,6 +216,7 @@ class HomeShim:
             "command": facts.comm if facts is not None else shim.record.command,
             "cpu_s": shim.cpu_s,
             "rss_bytes": shim.rss_bytes,
+            "run_delay_s": shim.run_delay_s,
             "shim_pid": os.getpid(),
         }
 

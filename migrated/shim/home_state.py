@@ -9,6 +9,7 @@ import logging
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -101,6 +102,9 @@ class HomeState:
     controls_terminal: bool = False
     cpu_s: float = 0.0
     rss_bytes: int = 0
+    run_delay_s: float = 0.0
+    hints: dict[str, Any] = field(default_factory=dict)
+    """What the balancer that asked for the present move wants its colleague at the destination to know."""
 
     def __post_init__(self) -> None:
         self.lease = HomeLease(now(), self.spec.lease_s, self.spec.grace_s)

@@ -184,10 +184,11 @@ class BodyContinued(Message):
 
 
 class Usage(Message):
-    """What the body uses on its host: seconds of CPU so far, resident bytes."""
+    """What the body uses on its host: seconds of CPU so far, resident bytes, seconds it waited for a CPU."""
 
     cpu_s: float
     rss_bytes: int
+    run_delay_s: float = 0.0
 
 
 class Capture(Message):

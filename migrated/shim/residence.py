@@ -47,6 +47,7 @@ async def open_residence(
         "uid": facts.uid,
         "command": facts.comm,
         "rss_bytes": facts.rss_bytes,
+        "hints": shim.hints,
     }
     answer = await call(
         destination.address,

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
+from migrated.core.hints import NO_HINTS, Hints
 from omprotocol.errors import EXIT_FAILED, MosixError
 
 Destination = int | Literal["home", "balance"]
@@ -18,7 +19,10 @@ Progress = Callable[[dict[str, Any]], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class GuestHere:
-    """A process whose home is another node; `pid` is its PID on this machine, `home_pid` that at home."""
+    """A process whose home is another node; `pid` is its PID on this machine, `home_pid` that at home.
+
+    `came_from` is the node it was on before, `hints` what that one's balancer told.
+    """
 
     pid: int
     home: int
@@ -27,6 +31,8 @@ class GuestHere:
     gid: int = 0
     nmigs: int = 1
     command: str = ""
+    came_from: int = 0
+    hints: Hints = NO_HINTS
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +50,7 @@ class Usage:
 
     cpu_s: float
     rss_bytes: int
+    run_delay_s: float = 0.0
 
 
 class MigrationControl(Protocol):
@@ -64,10 +71,12 @@ class MigrationControl(Protocol):
     async def usage(self, pid: int) -> Usage | None:
         """What the body of a process away uses, None where that is not known. Has a deadline of its own."""
 
-    async def move(self, pid: int, to: Destination, progress: Progress) -> Mapping[str, Any]:
+    async def move(
+        self, pid: int, to: Destination, progress: Progress, hints: Hints | None = None
+    ) -> Mapping[str, Any]:
         """Move a process whose home is here. Returns when it runs there. Raises MosixError; cancellable."""
 
-    async def send_guest(self, pid: int, to: Destination) -> None:
+    async def send_guest(self, pid: int, to: Destination, hints: Hints | None = None) -> None:
         """Ask the guest's home to move it. Returns when it has left this node. Raises MosixError."""
 
 
@@ -89,10 +98,12 @@ class NoMigration:
     async def usage(self, pid: int) -> Usage | None:
         return None
 
-    async def move(self, pid: int, to: Destination, progress: Progress) -> Mapping[str, Any]:
+    async def move(
+        self, pid: int, to: Destination, progress: Progress, hints: Hints | None = None
+    ) -> Mapping[str, Any]:
         raise MosixError("no-migration", "Migration is not available on this node.", EXIT_FAILED)
 
-    async def send_guest(self, pid: int, to: Destination) -> None:
+    async def send_guest(self, pid: int, to: Destination, hints: Hints | None = None) -> None:
         raise MosixError("no-migration", "Migration is not available on this node.", EXIT_FAILED)
 
 

@@ -85,7 +85,7 @@ class NodeQueries:
         self._cluster = cluster
         self._load = load
         self._settings = settings
-        self._measured_speed = measured_speed
+        self.measured_speed = measured_speed
         self._answer_s = answer_s
         self._remembered: dict[int, tuple[float, NodeFacts | None]] = {}
         self._asking: dict[int, asyncio.Lock] = {}
@@ -101,7 +101,7 @@ class NodeQueries:
         mem, rmem, tmem = memory_bytes()
         return NodeFacts(
             load=self._load.local,
-            speed=shown_speed(settings, self._measured_speed),
+            speed=shown_speed(settings, self.measured_speed),
             cpus=cpu_count(),
             util=self._load.utilizability,
             mem=mem,

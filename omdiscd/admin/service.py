@@ -86,6 +86,12 @@ class AdminService:
         """Speed of this node in openMosix units."""
         return admin.shown_speed(self._settings, self.measured_speed)
 
+    def speed_is(self, measured: int) -> None:
+        """Take what was measured from now on; the listeners hear of it."""
+        self.measured_speed = self.nodes.measured_speed = measured
+        for listener in self._listeners:
+            listener(self._settings)
+
     def on_change(self, listener: Callable[[admin.AdminSettings], None]) -> None:
         """Call `listener` after every change of settings."""
         self._listeners.append(listener)

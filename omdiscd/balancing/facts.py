@@ -47,8 +47,9 @@ class ProcessFactsOfHere:
         self._refused_now.clear()
         self._refused = {pid: until for pid, until in self._refused.items() if until > now}
         guests = {guest.pid: guest for guest in self._migration.guests()}
+        away = {entry.pid for entry in self._migration.away()}
         uptime = uptime_s()
-        seen = self._sampler.sweep(now)
+        seen = [entry for entry in self._sampler.sweep(now) if entry.pid not in away]
         alive = {(entry.pid, entry.start_ticks) for entry in seen}
         self._reasons = {key: value for key, value in self._reasons.items() if key in alive}
         surveys = MAX_SURVEYS

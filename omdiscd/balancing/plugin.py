@@ -21,7 +21,6 @@ from balancer.events import (
     AskLease,
     Command,
     Event,
-    GuestArrived,
     LeaseAnswered,
     LeaseAsked,
     LeaseReleased,
@@ -39,12 +38,16 @@ from balancer.leases import LeaseAsk
 from balancer.load import local_load
 from balancer.node import BalancerCore
 from balancer.settings import Settings
+from migrated.core.hints import Hints
 from omdiscd.admin import process_facts
 from omdiscd.admin.plugin import Administration
+from omdiscd.balancing.arrivals import came_home, guest_arrived
+from omdiscd.balancing.away import AwayWatch
 from omdiscd.balancing.capacity import memory, processors
 from omdiscd.balancing.facts import ProcessFactsOfHere
 from omdiscd.balancing.gossip import LoadGossip
 from omdiscd.balancing.settings import BalancingForm
+from omdiscd.balancing.speed import kept_speed, measure
 from omdiscd.control.registry import Caller, Registry
 from omdiscd.core.admin import AdminSettings
 from omdiscd.io.peer_server import PeerCaller, PeerRegistry
@@ -67,13 +70,14 @@ class Balancing:
         self._form = form
         self._facts = ProcessFactsOfHere(administration.service, migration)
         self._tasks: asyncio.TaskGroup | None = None
+        self._away = AwayWatch(migration)
         self._guests: set[int] = set()
-        self._answers: dict[tuple[int, int], AnswerLease] = {}
         incarnation = int(time.time()) & 0xFFFFFFFF
         self.core = BalancerCore(node.number, self._settings(), SystemRandom().getrandbits(63), incarnation)
         node.use_gossip(LoadGossip(self.core, self._vector))
         self._admin.on_change(lambda _settings: self._feed(SettingsChanged(self._settings())))
         migration.balance_with(self._best_node)
+        migration.on_homecoming(self._came_home)
 
     def register(self, verbs: Registry, peer_verbs: PeerRegistry) -> None:
         """Add the verbs of balancing."""
@@ -86,11 +90,19 @@ class Balancing:
         """Tick until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             self._tasks = tasks
+            tasks.create_task(self._away.run(), name="usage of processes away")
+            tasks.create_task(self._know_speed(), name="speed")
             due = time.monotonic()
             while True:
                 self._tick()
                 due = max(due + TICK_S, time.monotonic())
                 await asyncio.sleep(due - time.monotonic())
+
+    async def _know_speed(self) -> None:
+        """The first start measures, in a thread; until then the machine's BogoMIPS stand in."""
+        state_dir = self._node.paths.state_dir
+        speed = kept_speed(state_dir)
+        self._admin.speed_is(await asyncio.to_thread(measure, state_dir) if speed is None else speed)
 
     def on_member_change(self, member: MemberView, before: str | None) -> None:
         """Tell the core who is there."""
@@ -117,26 +129,20 @@ class Balancing:
         settings = self._settings()
         if settings != self.core.settings:
             self._feed(SettingsChanged(settings))
-        self._notice_guests(now)
+        self._notice_guests()
         total, used = memory()
         processes: Sequence[ProcessSample] = self._facts.sample(now, self._node.number, self.core.members)
-        self._feed(Tick(processes=tuple(processes), mem_total=total, mem_used=used))
+        away = self._away.samples()
+        self._feed(Tick(processes=tuple(processes), mem_total=total, mem_used=used, away=away))
 
-    def _notice_guests(self, now: float) -> None:
+    def _notice_guests(self) -> None:
         present = {guest.pid: guest for guest in self._migration.guests()}
         for pid in present.keys() - self._guests:
-            came_from = present[pid].home
-            self._release_lease_of(came_from)
-            self._feed(GuestArrived(pid=pid, home=came_from, came_from=came_from))
+            self._feed(guest_arrived(present[pid]))
         self._guests = set(present)
 
-    def _release_lease_of(self, asker: int) -> None:
-        """The process came: its lease, the oldest of that node, is used up."""
-        held = [key for key in self._answers if key[0] == asker]
-        if held:
-            oldest = held[0]
-            del self._answers[oldest]
-            self.core.leases.release(*oldest)
+    def _came_home(self, pid: int, host: int, hints: Hints) -> None:
+        self._feed(came_home(pid, self._node.number, host, hints, self.core.settings.speed))
 
     def _vector(self, event: VectorReceived, now: float) -> None:
         self._carry_out(self.core.handle(event, now))
@@ -183,11 +189,12 @@ class Balancing:
     async def _move(self, command: StartMove) -> None:
         began, pid = time.monotonic(), command.pid
         ok, reason, report = True, "", {}
+        hints = self._hints(command)
         try:
             if pid in self._guests:
-                await self._migration.send_guest(pid, command.node)
+                await self._migration.send_guest(pid, command.node, hints)
             else:
-                report = dict(await self._migration.move(pid, command.node, _nobody))
+                report = dict(await self._migration.move(pid, command.node, _nobody, hints))
         except MosixError as error:
             ok, reason = False, error.message
             self._facts.refused(pid)
@@ -195,6 +202,13 @@ class Balancing:
         frozen_s = float(report.get("frozen_ms", 1e3 * (time.monotonic() - began))) / 1e3
         size = float(report.get("bytes", 0))
         self._feed(MoveEnded(pid=pid, node=command.node, ok=ok, size_bytes=size, frozen_s=frozen_s, reason=reason))
+
+    def _hints(self, command: StartMove) -> Hints:
+        tracked = self.core.processes.tracked.get(command.pid)
+        facts = tracked.facts(time.monotonic()) if tracked is not None else None
+        if facts is None:
+            return Hints(ask_id=command.ask_id)
+        return Hints(command.ask_id, facts.cpu_s, facts.age_s, command.left)
 
     async def _lease_asked(self, peer: PeerCaller, args: dict[str, Any]) -> dict[str, Any]:
         try:
@@ -204,15 +218,12 @@ class Balancing:
         ask = msgspec.structs.replace(ask, asker=peer.node)
         for command in self.core.handle(LeaseAsked(ask), time.monotonic()):
             if isinstance(command, AnswerLease):
-                if command.granted:
-                    self._answers[(peer.node, ask.ask_id)] = command
                 return {"granted": command.granted, "load": command.load, "reason": command.reason}
         raise MosixError("internal", "The balancer gave no answer.")
 
     async def _lease_released(self, peer: PeerCaller, args: dict[str, Any]) -> dict[str, Any]:
         ask_id = args.get("ask_id")
         if isinstance(ask_id, int):
-            self._answers.pop((peer.node, ask_id), None)
             self._feed(LeaseReleased(asker=peer.node, ask_id=ask_id))
         return {}
 

@@ -104,6 +104,17 @@ class Sampler:
         )
 
 
+def cpu_used_s(pid: int) -> float:
+    """CPU time of all threads of a process in its life here; 0 when it is gone."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            line = file.read(2048)
+        fields = line[line.rindex(b")") + 2 :].split()
+        return (int(fields[11]) + int(fields[12])) / _TICKS
+    except (OSError, ValueError, IndexError):
+        return 0.0
+
+
 def uptime_s() -> float:
     """Seconds since the machine started, the clock of `start_ticks`."""
     with open("/proc/uptime", encoding="ascii") as file:

@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
+from migrated.core.hints import Hints
 from omdiscd.admin.interfaces import Destination, GuestHere, ProcessAway, Progress, Usage
 from omprotocol.errors import MosixError, PeerUnreachable
 
@@ -69,7 +70,9 @@ class FakeMigration:
     async def usage(self, pid: int) -> Usage | None:
         return self.uses.get(pid)
 
-    async def move(self, pid: int, to: Destination, progress: Progress) -> Mapping[str, Any]:
+    async def move(
+        self, pid: int, to: Destination, progress: Progress, hints: Hints | None = None
+    ) -> Mapping[str, Any]:
         await self._go(pid, to)
         await progress({"phase": "running"})
         self.away_list = [process for process in self.away_list if process.pid != pid]
@@ -77,7 +80,7 @@ class FakeMigration:
             self.away_list.append(ProcessAway(pid, to))
         return {"pid": pid, "from": 1, "to": to, "frozen_ms": 2.0, "bytes": 4096, "total_ms": 5.0}
 
-    async def send_guest(self, pid: int, to: Destination) -> None:
+    async def send_guest(self, pid: int, to: Destination, hints: Hints | None = None) -> None:
         await self._go(pid, to)
         self.guest_list = [guest for guest in self.guest_list if guest.pid != pid]
 
