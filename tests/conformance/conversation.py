@@ -34,7 +34,7 @@ WAYS: dict[str, tuple[str, ...]] = {
     "away, home, away, home": ("2", "home", "3", "home"),
 }
 HOME_DIRECTORY = "/home/conformance"
-LINE_TIMEOUT_S = 40.0
+LINE_TIMEOUT_S = 30.0
 MOVE_TIMEOUT_S = 90.0
 # Long enough for a program that said "during" to be in the call it spoke of.
 _SETTLE_S = 0.15
