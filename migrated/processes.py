@@ -35,6 +35,11 @@ class Shims:
         self._zygote: _Zygote | None = None
         self._turn = asyncio.Lock()
 
+    def prepare(self) -> None:
+        """Start the zygote, so that the first shim need not wait for it.  Returns at once."""
+        if self._zygote is None:
+            self._zygote = _Zygote()
+
     async def start(self, name: str, specification: bytes, ended: Callable[[], None]) -> str:
         """Start the shim `name` ("home" or "guest") and return its first line; `ended` is called when it is gone.
 
@@ -69,8 +74,8 @@ class Shims:
     async def _fork(self, name: str, descriptors: list[int]) -> int:
         async with self._turn:
             loop = asyncio.get_running_loop()
-            if self._zygote is None:
-                self._zygote = _Zygote()
+            self.prepare()
+            assert self._zygote is not None
             socket.send_fds(self._zygote.requests, [name.encode()], descriptors)
             reply = await loop.sock_recv(self._zygote.requests, _LINE_BYTES)
             if not reply:
