@@ -119,10 +119,13 @@ class Migration:
         return await self.service.move(pid, self._target(pid, to), progress, told)
 
     async def send_guest(self, pid: int, to: Destination, hints: Hints | None = None) -> None:
-        """Ask the guest's home to move it; returns when it has left.  Raises MosixError."""
+        """Ask the guest's home, which may be this node, to move it; returns when it has left.  Raises MosixError."""
         guest = next((entry for entry in self.service.guests() if pid in (entry.host_pid, entry.pid)), None)
         if guest is None:
             raise MosixError("no-such-process", f"No guest with PID {pid} is here.", EXIT_NOT_FOUND)
+        if guest.home == self._node.number:
+            await self.move(guest.pid, to, _nobody, hints)
+            return
         args = {"pid": guest.pid, "to": to, "hints": msgspec.to_builtins(hints or Hints())}
         await self._node.call_peer(guest.home, "move-guest", args, HOMEWARD_S)
 
