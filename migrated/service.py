@@ -12,7 +12,7 @@ import contextlib
 import functools
 import json
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -30,6 +30,7 @@ from migrated.shim.fate import Fate, ask_node
 from migrated.shim.guest_main import NEVER_RAN, RAN
 from migrated.shim.guest_spec import GuestSpec
 from migrated.shim.home_state import Destination, HomeSpec
+from migrated.shim_client import Progress, ask_shim
 from migrated.survey.facts import ProcessFacts, ProcessVanished, boot_id, read_facts
 from migrated.survey.survey import survey
 from omprotocol.certificates import Identity
@@ -48,8 +49,6 @@ _PUT_RIGHT_TIMEOUT_S = 60.0
 _STARTING_S = 60.0
 _RETRY_S = 0.5
 _POLL_S = 0.01
-_LINE_BYTES = 1 << 20
-Progress = Callable[[dict[str, Any]], Awaitable[None]]
 
 
 class Node(Protocol):
@@ -105,6 +104,7 @@ class MigrationService:
 
     async def run(self) -> None:
         """Find what an earlier daemon left, then stand by until cancelled."""
+        self._shims.prepare()
         try:
             async with asyncio.TaskGroup() as group:
                 self._background = group
@@ -168,7 +168,10 @@ class MigrationService:
     async def status(self, pid: int) -> dict[str, Any]:
         """What the shim of a process away says of it.  Raises MosixError."""
         async with asyncio.timeout(STATUS_TIMEOUT_S):
-            return await self._request(pid, {"op": "status"}, _nobody)
+            answer = await ask_shim(self._work_dir(pid), pid, {"op": "status"}, None)
+        if answer is None:
+            raise MosixError("no-such-process", f"No such process ({pid}).", 255)
+        return answer.value()
 
     async def accept_guest(self, home: int, offer: dict[str, Any]) -> dict[str, Any]:
         """Start a guest shim for the process that node `home` offers; returns its ports.  Raises MosixError."""
@@ -253,31 +256,14 @@ class MigrationService:
         return report
 
     async def _request(self, pid: int, request: dict[str, Any], progress: Progress) -> dict[str, Any]:
-        path = self._node.paths.run_dir / "away" / str(pid) / "control"
-        try:
-            reader, writer = await asyncio.open_unix_connection(path, limit=_LINE_BYTES)
-        except OSError:
-            raise MosixError("no-such-process", f"No such process ({pid}).", 255) from None
-        try:
-            writer.write(json.dumps(request).encode() + b"\n")
-            while line := await reader.readline():
-                answer = json.loads(line)
-                if "progress" in answer:
-                    await progress(answer["progress"])
-                    continue
-                if answer.get("over"):
-                    await self._wait_for_claim(pid)
-                if answer.get("ok") is True:
-                    result: dict[str, Any] = answer["result"]
-                    return result
-                raise MosixError.from_wire(answer.get("error"))
-        except OSError:
-            pass  # as if it had ended
-        finally:
-            writer.close()
         self._outcomes.pop(pid, None)
+        answer = await ask_shim(self._work_dir(pid), pid, request, progress)
+        if answer is not None:
+            if answer.over:
+                await self._wait_for_claim(pid)
+            return answer.value()
         await self._wait_for_record(pid)
-        outcome = self._outcomes.pop(pid, "its journal says where it is")
+        outcome = self._outcomes.pop(pid, "it is where it was")
         raise MosixError("shim-lost", f"The move of process {pid} was cut off, its shim was killed: {outcome}.", 255)
 
     async def _wait_for_claim(self, pid: int) -> None:
@@ -402,7 +388,3 @@ def find_node(text: object) -> int:
             "bad-node", f"Improper node number {text}: nodes have numbers from 1 to 65535.", EXIT_NOT_FOUND
         )
     return text
-
-
-async def _nobody(_body: dict[str, Any]) -> None:
-    return None

@@ -118,7 +118,7 @@ def make(lab: FaultLab, case: Case, program: Program, at: int) -> Callable[[], N
             return lambda: _restart(lab, node)
         case "criu":
             node = lab.host if case.step.startswith("guest") else lab.home
-            for pid in node.wait_for(lambda: lab.criu(node), "CRIU"):
+            for pid in lab.resting_criu(node, case.step):
                 lab.kill(node, pid)
         case "cable":
             lab.host.link("down")

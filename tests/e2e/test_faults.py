@@ -77,7 +77,7 @@ def test_criu_killed_leaves_it_at_home(lab: FaultLab, node: str, step: str) -> N
         with lab.held(there, step) as reached:
             mover = program.move()
             reached()
-            for pid in there.wait_for(lambda: lab.criu(there), "CRIU"):
+            for pid in lab.resting_criu(there, step):
                 lab.kill(there, pid)
         assert mover.result().returncode == 255
         program.goes_on()

@@ -108,6 +108,20 @@ class FaultLab:
             found += _groups(self.cluster.name)
         return found
 
+    def resting_criu(self, node: Node, step: str) -> list[int]:
+        """PIDs of CRIU on a node once it waits: at home for the pages' other end, on a host for the order to go.
+
+        Killed while it makes a process do something, CRIU takes the process with it now and then.
+        """
+        place = "unix_stream" if step == "home-pages" else ""
+
+        def waiting() -> list[int]:
+            pids = self.criu(node)
+            return [pid for pid in pids if place in node.path_of(f"/proc/{pid}/wchan").read_text()]
+
+        found: list[int] = node.wait_for(waiting, "CRIU")
+        return found
+
     def guest_group(self) -> Path:
         """The cgroup of the one guest in the lab."""
         found = [Path(group) for group in _groups(self.cluster.name) if "openmosix-guest-" in group]
@@ -192,7 +206,9 @@ class Program:
         with socket.socket(socket.AF_UNIX) as client:
             client.connect(str(self.lab.home.path_of("/run/openmosix/control")))
             client.sendall(json.dumps({"v": 1, "verb": "where", "args": {"pid": self.pid}}).encode() + b"\n")
-            return int(json.loads(client.makefile().readline())["result"]["node"])
+            answer = json.loads(client.makefile().readline())
+            assert answer["ok"], answer
+            return int(answer["result"]["node"])
 
     def check(self) -> int:
         """One copy, and only one, has written: 1, 2, 3 ... without a gap.  Returns how far."""
