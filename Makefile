@@ -1,7 +1,7 @@
 # openMosix in user space.  `make` alone lists the targets.
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help setup check test browser demo conformance install uninstall deb rpm clean
+.PHONY: help setup check test browser demo conformance faults install uninstall deb rpm clean
 
 BIN := .venv/bin
 PREFIX ?= /usr/local
@@ -27,6 +27,9 @@ test: setup ## every test; as root none may be missing (set OPENMOSIX_CI=1 to in
 
 browser: setup ## the view in a real Chromium (root; packages chromium, chromium-driver)
 	$(BIN)/pytest tests/browser/walkthrough.py $(PYTEST_ARGS)
+
+faults: setup ## every fault at every step of a move, as a table; about ten minutes (root)
+	$(BIN)/python -m tests.e2e.fault_matrix
 
 demo: setup ## three virtual nodes, six jobs, about a minute (root)
 	$(BIN)/python -m omlab.demo

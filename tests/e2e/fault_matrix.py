@@ -16,9 +16,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from omlab.cluster import Cluster
+from omlab.node import Node
 from tests.support.fault_lab import FaultLab, Program
 
-HOME, AWAY, KILLED = "at home", "away", "killed"
+HOME, AWAY, KILLED, CLEAN = "at home", "away", "killed", "the host is clean"
 BEFORE = ("home-offered", "home-accepted", "home-frozen", "home-dumped", "home-prepared", "home-ready")
 DECIDED = ("home-committed", "home-gone")
 RUNS = ("home-running", "home-hollow-prepare", "home-hollow-pages", "home-hollow-ready", "home-away")
@@ -148,19 +149,76 @@ def settled(lab: FaultLab, program: Program) -> str:
     for node in (lab.home, lab.host):
         if node.daemon is None:
             node.start_daemon()
-    if program.process.poll() is not None:
-        return KILLED
-    if not lab.home.path_of(f"/run/openmosix/away/{program.pid}").exists():
-        return HOME
+    shim = lab.home.path_of(f"/run/openmosix/away/{program.pid}")
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         if program.process.poll() is not None:
             return KILLED
-        if not lab.home.path_of(f"/run/openmosix/away/{program.pid}").exists():
-            return HOME if program.process.poll() is None else KILLED
-        if program.answers() and program.node():
-            return AWAY
+        at_home = not shim.exists()
+        if program.answers():
+            if at_home:
+                return HOME
+            if shim.exists() and program.node():
+                return AWAY
     raise AssertionError("neither at home, nor away, nor dead after 60 s")
+
+
+def node_dies(name: str, which: str, *, step: str = "", cut: bool) -> str:
+    """A whole node is gone at once, with or without its cable; returns how it ended on the other one."""
+    with Cluster(2, name=f"faults{os.getpid()}-{name}", start_daemon=False) as cluster:
+        lab = FaultLab(cluster, brief=(1,))
+        dead, left = (lab.host, lab.home) if which == "host" else (lab.home, lab.host)
+        program = Program(lab, "sequence")
+        if step:
+            with lab.held(lab.home, step) as reached:
+                mover = program.move()
+                reached()
+                _switch_off(dead, cut=cut)
+            mover.result()
+        else:
+            assert program.move().result().returncode == 0
+            _switch_off(dead, cut=cut)
+        if which == "home":
+            left.wait_for(lambda: not lab.traces(left), "the end of all traces on the host", 40.0)
+            return CLEAN
+        end = settled(lab, program)
+        program.was_killed() if end == KILLED else program.goes_on()
+        left.wait_for(lambda: not lab.traces(left), "the end of all traces at home", 40.0)
+        return end
+
+
+def _switch_off(node: Node, *, cut: bool) -> None:
+    if cut:
+        node.link("down")
+    os.kill(node.init_pid, signal.SIGKILL)
+
+
+NODE_DEATHS = (
+    ("a", "host", "", False, KILLED),
+    ("b", "host", "", True, KILLED),
+    ("c", "host", "home-frozen", True, HOME),
+    ("d", "home", "", False, CLEAN),
+    ("e", "home", "", True, CLEAN),
+)
+
+
+def node_deaths() -> int:
+    """Whole nodes; how many ended wrongly."""
+    wrong = 0
+    for name, which, step, cut, must in NODE_DEATHS:
+        began = time.monotonic()
+        try:
+            seen = node_dies(name, which, step=step, cut=cut)
+        except Exception as error:
+            seen = f"{type(error).__name__}: {str(error)[:300]}"
+        wrong += seen != must
+        fault = f"{which} off{' + cable' if cut else ''}"
+        mark = "ok   " if seen == must else "WRONG"
+        print(
+            f"{mark} {step or 'away':20} {fault:15} busy  {must:20} {seen}  ({time.monotonic() - began:.1f} s)",
+            flush=True,
+        )
+    return wrong
 
 
 def main() -> int:
@@ -196,7 +254,9 @@ def main() -> int:
     finally:
         if lab_cluster is not None:
             lab_cluster.down()
-    print(f"{len(chosen)} cases, {wrong} wrong")
+    if not words or "nodes" in words:
+        wrong += node_deaths()
+    print(f"{len(chosen)} cases and {len(NODE_DEATHS)} deaths of nodes, {wrong} wrong")
     return 1 if wrong else 0
 
 

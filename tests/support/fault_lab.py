@@ -93,20 +93,21 @@ class FaultLab:
         """PIDs of CRIU on a node."""
         return [pid for pid in node.processes() if _is_criu(_command(node, pid))]
 
-    def leftovers(self, *, away: bool = False) -> list[str]:
-        """What a move has left behind on any node; empty when all is well.  `away`: one process is away now."""
+    def leftovers(self) -> list[str]:
+        """What a move has left behind on any node; empty when all is well."""
         found = []
         for node in self.cluster.nodes.values():
             if not node.path_of("/run").exists():
                 continue
-            if not away:
-                found += [str(path) for path in _inside(node, "/run/openmosix/guests") if path.is_dir()]
-                found += [str(path) for path in _inside(node, "/run/openmosix/away")]
-                found += [str(path) for path in _inside(node, "/var/lib/openmosix/journal")]
-                found += _stray_processes(node)
-        if not away:
-            found += _groups(self.cluster.name)
-        return found
+            found += self.traces(node)
+        return found + _groups(self.cluster.name)
+
+    def traces(self, node: Node) -> list[str]:
+        """What a move has left behind in a node."""
+        found = [str(path) for path in _inside(node, "/run/openmosix/guests") if path.is_dir()]
+        found += [str(path) for path in _inside(node, "/run/openmosix/away")]
+        found += [str(path) for path in _inside(node, "/var/lib/openmosix/journal")]
+        return found + _stray_processes(node)
 
     def resting_criu(self, node: Node, step: str) -> list[int]:
         """PIDs of CRIU on a node once it waits: at home for the pages' other end, on a host for the order to go.
