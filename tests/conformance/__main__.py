@@ -29,7 +29,8 @@ def main() -> int:
     parser.add_argument("--name", default="conf", help="name of the virtual cluster")
     options = parser.parse_args()
     build(BUILD)
-    rows = chosen(all_rows(BUILD), options.row)
+    known = all_rows(BUILD)
+    rows = chosen(known, options.row)
     if options.list:
         for row in rows:
             print(f"{row.title:32} {row.holds}")
@@ -37,7 +38,7 @@ def main() -> int:
     reset_ignored_internal_signals()
     verdicts = run(rows, options.way or list(WAYS), options.name, options.jobs, logs=options.logs)
     if options.write:
-        write_table(verdicts)
+        write_table(known, verdicts)
     counts = {word: sum(v.result == word for found in verdicts.values() for v in found.values()) for word in WORDS}
     print(", ".join(f"{count} {word}" for word, count in counts.items()))
     for row in unexpected(verdicts):

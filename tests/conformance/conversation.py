@@ -34,6 +34,7 @@ WAYS: dict[str, tuple[str, ...]] = {
     "away, home, away, home": ("2", "home", "3", "home"),
 }
 HOME_DIRECTORY = "/home/conformance"
+REFUSALS = ("unmovable", "cannot come home in place", "a reader of its output does not read")
 LINE_TIMEOUT_S = 30.0
 MOVE_TIMEOUT_S = 90.0
 # Long enough for a program that said "during" to be in the call it spoke of.
@@ -201,7 +202,7 @@ class Run:
 
 def _is_breakdown(said: str) -> bool:
     """Whether a refusal is no refusal but something that broke on the way."""
-    return not any(word in said for word in ("unmovable", "cannot come home in place", "bring it home first"))
+    return not any(word in said for word in REFUSALS)
 
 
 def install(home: Node, built: Path) -> None:

@@ -13,28 +13,42 @@ _BEGIN, _END = "<!-- table: make conformance -->", "<!-- end of the table -->"
 _WORDS = {"pass": "yes", "refused": "refused", "fail": "**no**"}
 
 
-def write_table(verdicts: dict[Row, dict[str, Verdict]]) -> None:
-    """Put the table into the page, in place of the one that is there."""
-    text = PAGE.read_text()
-    before, _, rest = text.partition(_BEGIN)
-    _, _, after = rest.partition(_END)
-    PAGE.write_text(f"{before}{_BEGIN}\n{table(verdicts)}\n{_END}{after}")
+def write_table(rows: list[Row], verdicts: dict[Row, dict[str, Verdict]]) -> None:
+    """Renew the table of the page.  `rows`: all there are; the lines of those without a verdict are kept."""
+    before, _, rest = PAGE.read_text().partition(_BEGIN)
+    kept, _, after = rest.partition(_END)
+    PAGE.write_text(f"{before}{_BEGIN}\n{table(rows, verdicts, _lines(kept))}\n{_END}{after}")
 
 
-def table(verdicts: dict[Row, dict[str, Verdict]]) -> str:
-    """The table in Markdown, a part for each group."""
+def table(rows: list[Row], verdicts: dict[Row, dict[str, Verdict]], kept: dict[str, str]) -> str:
+    """The table in Markdown, a part for each group.  `kept`: the line of each row of an earlier run, by its title."""
     parts: list[str] = []
-    for group in dict.fromkeys(row.group for row in verdicts):
+    for group in dict.fromkeys(row.group for row in rows):
+        lines = [
+            _line(row, verdicts[row]) if row in verdicts else kept.get(row.title, "")
+            for row in rows
+            if row.group == group
+        ]
         parts.append(f"\n### {group.capitalize()}\n")
         parts.append("| row | property | " + " | ".join(WAYS) + " | how |")
         parts.append("|---" * (len(WAYS) + 3) + "|")
-        for row, found in verdicts.items():
-            if row.group == group:
-                cells = [_cell(found.get(way)) for way in WAYS]
-                parts.append(
-                    f"| {row.name} | {_escaped(row.holds)} | {' | '.join(cells)} | {_escaped(how(row, found))} |"
-                )
+        parts += [line for line in lines if line]
     return "\n".join(parts)
+
+
+def _line(row: Row, found: dict[str, Verdict]) -> str:
+    cells = [_cell(found.get(way)) for way in WAYS]
+    return f"| {row.name} | {_escaped(row.holds)} | {' | '.join(cells)} | {_escaped(how(row, found))} |"
+
+
+def _lines(text: str) -> dict[str, str]:
+    found, group = {}, ""
+    for line in text.splitlines():
+        if line.startswith("### "):
+            group = line[4:].lower()
+        elif line.startswith("| "):
+            found[f"{group}/{line.split(' | ')[0][2:]}"] = line
+    return found
 
 
 def how(row: Row, found: dict[str, Verdict]) -> str:

@@ -143,10 +143,20 @@ ROW(parent_dies, "forks ends=-9", "the death of its parent: it goes on, with ano
     while (1) pause();
 }
 
+static int gate[2];
+static void turns_when_seized(void) {
+    char byte;
+    CHECK(read(gate[0], &byte, 1) == 1);
+    close(gate[0]), close(gate[1]);
+    say("ready %d", getpid());
+    turns();
+}
 ROW(traced, "root forks", "a traced process is refused") {
-    pid_t child = movable(turns);
-    usleep(50000);
+    CHECK(pipe(gate) == 0);
+    pid_t child = fork();
+    if (child == 0) turns_when_seized(), _exit(0);
     CHECK(ptrace(PTRACE_SEIZE, child, 0, 0) == 0);
+    CHECK(write(gate[1], "x", 1) == 1);
     int status;
     while (waitpid(child, &status, 0) == child && !WIFEXITED(status)) ptrace(PTRACE_CONT, child, 0, 0);
 }
