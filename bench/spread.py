@@ -15,6 +15,7 @@ import hashlib
 import json
 import os
 import sys
+import threading
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -80,11 +81,11 @@ class Bench:
         homes = self._even() if way == "even" else [1] * self.jobs
         began = time.monotonic()
         processes = [self._start(number, home, way) for number, home in enumerate(homes)]
-        if way == "by hand":
-            for process, to in zip(processes, self._even(), strict=True):
-                if to != 1:
-                    self.cluster.nodes[1].run(["migrate", str(process.pid), str(to)], check=False, timeout_s=120)
+        pids = [process.pid for process in processes] if way == "by hand" else []
+        hand = threading.Thread(target=self._move_by_hand, args=(pids,))
+        hand.start()
         self._watch(outcome, processes, homes, began)
+        hand.join()
         for number, (process, home) in enumerate(zip(processes, homes, strict=True)):
             said = self._output(number, home, way)
             outcome.lost += process.returncode != 0
@@ -92,6 +93,11 @@ class Bench:
             process.close()
         self._judge(outcome)
         return outcome
+
+    def _move_by_hand(self, pids: list[int]) -> None:
+        for pid, to in zip(pids, self._even(), strict=False):
+            if to != 1:  # one that has ended meanwhile needs no move
+                self.cluster.nodes[1].run(["migrate", str(pid), str(to)], check=False, timeout_s=120)
 
     def _even(self) -> list[int]:
         """A node for every job, in proportion to the shares, round robin."""

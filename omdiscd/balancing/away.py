@@ -6,6 +6,7 @@ Asks a bounded number at a time and never longer than a shim's own deadline; wha
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 from balancer.events import AwaySample
 from omdiscd.admin.interfaces import MigrationControl, ProcessAway
@@ -17,17 +18,24 @@ MAX_AT_ONCE = 8
 
 
 class AwayWatch:
-    """`run` asks; `samples` are the last answers of those that are still away, for every tick."""
+    """`run` asks; `samples` are the last answers of those that are still away, for every tick.
 
-    def __init__(self, migration: MigrationControl) -> None:
+    While `is_short` says that this node itself gets less CPU than it should, waiting elsewhere is not held against
+    the host.
+    """
+
+    def __init__(self, migration: MigrationControl, is_short: Callable[[], bool] = lambda: False) -> None:
         self._migration = migration
+        self._is_short = is_short
         self._known: dict[int, AwaySample] = {}
+        self._forgiven: dict[int, float] = {}
         self._from = 0
 
     def samples(self) -> tuple[AwaySample, ...]:
         """One sample per process away whose host is known to be the one that was asked."""
         there = {entry.pid: entry.node for entry in self._migration.away()}
         self._known = {pid: known for pid, known in self._known.items() if there.get(pid) == known.node}
+        self._forgiven = {pid: delay for pid, delay in self._forgiven.items() if pid in self._known}
         return tuple(self._known.values())
 
     async def run(self) -> None:
@@ -50,5 +58,13 @@ class AwayWatch:
     async def _ask_one(self, entry: ProcessAway, turns: asyncio.Semaphore) -> None:
         async with turns:
             usage = await self._migration.usage(entry.pid)
-        if usage is not None:
-            self._known[entry.pid] = AwaySample(entry.pid, entry.node, usage.cpu_s, usage.run_delay_s)
+        if usage is None:
+            return
+        before = self._known.get(entry.pid)
+        forgiven = self._forgiven.get(entry.pid, 0.0) if before is not None and before.node == entry.node else 0.0
+        delay_s = usage.run_delay_s - forgiven
+        if self._is_short() and before is not None and before.node == entry.node:
+            forgiven += max(0.0, delay_s - before.run_delay_s)
+            delay_s = min(delay_s, before.run_delay_s)
+        self._forgiven[entry.pid] = forgiven
+        self._known[entry.pid] = AwaySample(entry.pid, entry.node, usage.cpu_s, delay_s)

@@ -44,6 +44,7 @@ from omdiscd.admin.plugin import Administration
 from omdiscd.balancing.arrivals import came_home, guest_arrived
 from omdiscd.balancing.away import AwayWatch
 from omdiscd.balancing.capacity import memory, processors
+from omdiscd.balancing.delivery import Delivery
 from omdiscd.balancing.facts import ProcessFactsOfHere
 from omdiscd.balancing.gossip import LoadGossip
 from omdiscd.balancing.settings import BalancingForm
@@ -70,7 +71,8 @@ class Balancing:
         self._form = form
         self._facts = ProcessFactsOfHere(administration.service, migration)
         self._tasks: asyncio.TaskGroup | None = None
-        self._away = AwayWatch(migration)
+        self._delivery = Delivery()
+        self._away = AwayWatch(migration, lambda: self._delivery.is_short)
         self._guests: set[int] = set()
         incarnation = int(time.time()) & 0xFFFFFFFF
         self.core = BalancerCore(node.number, self._settings(), SystemRandom().getrandbits(63), incarnation)
@@ -132,6 +134,7 @@ class Balancing:
         self._notice_guests()
         total, used = memory()
         processes: Sequence[ProcessSample] = self._facts.sample(now, self._node.number, self.core.members)
+        self._delivery.observe(processes, settings.cpus, now)
         away = self._away.samples()
         self._feed(Tick(processes=tuple(processes), mem_total=total, mem_used=used, away=away))
 

@@ -14,11 +14,13 @@ from typing import Any, cast
 import pytest
 
 from balancer.decay import DecayChoice
+from balancer.events import ProcessSample
 from migrated.core.hints import Hints
 from omdiscd.admin.interfaces import Destination, GuestHere, ProcessAway, Progress, Usage
 from omdiscd.admin.service import AdminService
 from omdiscd.balancing import facts as facts_module
 from omdiscd.balancing.away import MAX_ASKED, AwayWatch
+from omdiscd.balancing.delivery import Delivery
 from omdiscd.balancing.facts import REASONS_FOR_S, REFUSED_FOR_S, ProcessFactsOfHere
 from omdiscd.balancing.sampler import Sampler, Seen, age_s, cpu_used_s, uptime_s
 from omdiscd.core.admin_process import ProcessRules
@@ -87,6 +89,7 @@ class Migration:
         self.asked_usage: list[int] = []
         self.reasons: tuple[str, ...] = ()
         self.silent: set[int] = set()
+        self.delay_s: float | None = None
 
     def guests(self) -> Sequence[GuestHere]:
         return self.guest_list
@@ -103,7 +106,8 @@ class Migration:
 
     async def usage(self, pid: int) -> Usage | None:
         self.asked_usage.append(pid)
-        return None if pid in self.silent else Usage(cpu_s=pid / 10, rss_bytes=1, run_delay_s=pid / 100)
+        delay_s = pid / 100 if self.delay_s is None else self.delay_s
+        return None if pid in self.silent else Usage(cpu_s=pid / 10, rss_bytes=1, run_delay_s=delay_s)
 
     async def move(
         self, pid: int, to: Destination, progress: Progress, hints: Hints | None = None
@@ -202,3 +206,34 @@ def test_who_does_not_answer_or_has_moved_on_is_left_out() -> None:
     asyncio.run(watch.ask())
     migration.away_list = [ProcessAway(1, 2), ProcessAway(3, 4), ProcessAway(5, 2)]
     assert [sample.pid for sample in watch.samples()] == [5]
+
+
+def _used(cpu_s: float, run_delay_s: float) -> ProcessSample:
+    return ProcessSample(pid=1, home=1, cpu_s=cpu_s, run_delay_s=run_delay_s, rss_bytes=0.0)
+
+
+def test_a_node_that_gets_less_than_its_quota_knows_it() -> None:
+    delivery = Delivery()
+    for second in range(10):
+        delivery.observe([_used(0.4 * second, 0.6 * second)], 0.4, float(second))
+    assert not delivery.is_short
+    for second in range(10, 20):
+        delivery.observe([_used(4.0 + 0.1 * (second - 10), 6.0 + 0.9 * (second - 10))], 0.4, float(second))
+    assert delivery.is_short
+
+
+def test_waiting_elsewhere_is_no_reproach_while_we_wait_here() -> None:
+    migration, short = Migration(), [True]
+    migration.away_list = [ProcessAway(5, 2)]
+    watch = AwayWatch(migration, lambda: short[0])
+
+    def told(delay_s: float) -> float:
+        migration.delay_s = delay_s
+        asyncio.run(watch.ask())
+        (sample,) = watch.samples()
+        return sample.run_delay_s
+
+    assert told(1.0) == 1.0
+    assert told(4.0) == 1.0
+    short[0] = False
+    assert told(5.0) == 2.0
