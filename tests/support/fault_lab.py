@@ -112,14 +112,14 @@ class FaultLab:
     def resting_criu(self, node: Node, step: str) -> list[int]:
         """PIDs of CRIU on a node once it waits: at home for the pages' other end, on a host for the order to go.
 
-        Killed while it makes a process do something, CRIU takes the process with it now and then.
+        Killed while it makes the process do a system call, CRIU takes the process with it (SIGTRAP).
         """
         place = "unix_stream" if step == "home-pages" else ""
 
         def waiting() -> list[int]:
             pids = self.criu(node)
             places = {pid: node.path_of(f"/proc/{pid}/wchan").read_text() for pid in pids}
-            return [pid for pid, now in places.items() if place in now or now == "0"]  # 0: this kernel does not say
+            return [pid for pid, now in places.items() if place in now]
 
         found: list[int] = node.wait_for(waiting, "CRIU")
         return found
