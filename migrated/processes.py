@@ -7,6 +7,7 @@ by a zygote that has its code loaded.  The daemon watches it by a pidfd.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import socket
@@ -67,7 +68,8 @@ class Shims:
                     os.close(descriptor)
         if not line:
             if pid in self._running:
-                signal.pidfd_send_signal(self._running[pid], signal.SIGKILL)
+                with contextlib.suppress(ProcessLookupError):
+                    signal.pidfd_send_signal(self._running[pid], signal.SIGKILL)
             raise MosixError("shim-failed", f"The {name} shim did not start: see the system log.", 255)
         return line.decode(errors="replace").strip()
 

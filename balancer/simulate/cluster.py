@@ -41,9 +41,8 @@ from balancer.node import BalancerCore
 from balancer.settings import Settings
 from balancer.simulate.machine import Job, Machine
 from balancer.simulate.streams import Arrival
-from balancer.simulate.world import Outage, World
+from balancer.simulate.world import Outage, World, claiming_idle
 from balancer.speed import STANDARD_SPEED
-from balancer.vector import LoadEntry
 
 QUIET_S = 40.0  # nothing changed for so long: skip to the next thing that will
 PING_PONG_S = 30.0
@@ -346,7 +345,7 @@ class Simulation:
         if isinstance(command, SendVector):
             entries = command.entries
             if node in self.world.liars:
-                entries = tuple((_idle(entry) if entry.node == node else entry, age) for entry, age in entries)
+                entries = tuple((claiming_idle(entry) if entry.node == node else entry, age) for entry, age in entries)
             for target in command.targets:
                 self.messages += 1
                 if self._reaches(node, target):
@@ -397,7 +396,3 @@ class Simulation:
             granted, load = False, command.ask.load_seen
         self.refusals += not granted
         self._feed(node, LeaseAnswered(ask_id, target, granted, load, answer.reason))
-
-
-def _idle(entry: LoadEntry) -> LoadEntry:
-    return msgspec.structs.replace(entry, load=0.0, upper=0.0, flags=0)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
+from balancer.vector import LoadEntry
+
 
 class World(msgspec.Struct, frozen=True):
     """The machines and the network. One entry per node in `speeds`, `cpus` and `memory` (bytes); nodes are
@@ -29,3 +31,8 @@ class Outage(msgspec.Struct, frozen=True):
     until_s: float
     nodes: tuple[int, ...]
     cut_only: bool = False
+
+
+def claiming_idle(entry: LoadEntry) -> LoadEntry:
+    """What a node that always says it is idle sends instead of its entry."""
+    return msgspec.structs.replace(entry, load=0.0, upper=0.0, flags=0)

@@ -7,6 +7,7 @@ without bound.  The link never reconnects: TCP outlives a short cut, and a conne
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ssl
 
 from migrated.shim.messages import AnyMessage, BadMessage, Hello, frame_length, pack, unpack
@@ -44,6 +45,8 @@ class Link:
 
     async def send(self, message: AnyMessage) -> None:
         """Send and wait until the transport has room.  Raises LinkLost."""
+        if self._writer.is_closing():
+            raise LinkLost("it is closed")
         self.post(message)
         try:
             async with asyncio.timeout(SEND_TIMEOUT_S):
@@ -55,9 +58,13 @@ class Link:
             raise LinkLost(str(error)) from None
 
     def post(self, message: AnyMessage) -> None:
-        """Queue without waiting: for small messages sent from a callback.  Raises LinkLost."""
+        """Queue without waiting: for small messages sent from a callback.
+
+        Into a closed link it goes unsent: what the other side said last may still be unread, and only `receive`
+        tells that the link is lost.
+        """
         if self._writer.is_closing():
-            raise LinkLost("it is closed")
+            return
         frame = pack(message)
         self._writer.write(frame)
         self.bytes_sent += len(frame)
@@ -76,7 +83,8 @@ class Link:
 
     def close(self) -> None:
         """Drop the connection at once."""
-        self._writer.transport.abort()
+        with contextlib.suppress(AttributeError):  # a TLS transport that is torn down has nothing left to abort
+            self._writer.transport.abort()
 
     async def finish(self, timeout_s: float) -> None:
         """Flush what was sent and close, within `timeout_s`."""

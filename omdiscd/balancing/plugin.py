@@ -198,8 +198,8 @@ class Balancing:
                 await self._migration.send_guest(pid, command.node, hints)
             else:
                 report = dict(await self._migration.move(pid, command.node, _nobody, hints))
-        except MosixError as error:
-            ok, reason = False, error.message
+        except (MosixError, OSError, TimeoutError) as error:
+            ok, reason = False, str(error)
             self._facts.refused(pid)
         log.info("balancer.move", extra={"pid": pid, "node": command.node, "why": command.why, "failed": reason})
         frozen_s = float(report.get("frozen_ms", 1e3 * (time.monotonic() - began))) / 1e3
