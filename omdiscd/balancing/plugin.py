@@ -96,7 +96,10 @@ class Balancing:
             tasks.create_task(self._know_speed(), name="speed")
             due = time.monotonic()
             while True:
-                self._tick()
+                try:
+                    self._tick()
+                except OSError:  # a process or group vanished in an unforeseen place: the next tick sees what is left
+                    log.exception("balancer.tick_failed")
                 due = max(due + TICK_S, time.monotonic())
                 await asyncio.sleep(due - time.monotonic())
 
