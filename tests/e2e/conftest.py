@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -17,15 +18,26 @@ PYTHON = "/usr/bin/python3"
 
 
 @pytest.fixture(scope="session")
-def cluster(run_label: str) -> Iterator[Cluster]:
+def whole_run_cluster(run_label: str) -> Iterator[Cluster]:
     with Cluster(3, name=f"{run_label}-e2e") as made:
         for node in made.nodes.values():
-            node.wait_for(lambda node=node: len(members(node)) == 3, "three nodes in the map")
             node.run(["mosctl", "stay"])  # what moves here, moves because a test says so
         for source in PROGRAMS.iterdir():
             for node in made.nodes.values():
                 node.path_of(f"/tmp/{source.name}").write_bytes(source.read_bytes())
         yield made
+
+
+@pytest.fixture
+def cluster(whole_run_cluster: Cluster) -> Cluster:
+    """The cluster, whole: a test before may have restarted a daemon."""
+    for node in whole_run_cluster.nodes.values():
+        node.wait_for(partial(_knows_all, node), "three nodes in the map")
+    return whole_run_cluster
+
+
+def _knows_all(node: Node) -> bool:
+    return len(members(node)) == 3
 
 
 @pytest.fixture
