@@ -203,10 +203,13 @@ class Tracee:
         return os.pread(self._open_memory(), size, address)
 
     def write(self, address: int, data: bytes) -> None:
-        """Write memory, whatever its protection. Raises OSError."""
+        """Write memory, whatever its protection. Raises OSError, ProcessGone."""
         done = 0
         while done < len(data):
-            done += os.pwrite(self._open_memory(), data[done:], address + done)
+            count = os.pwrite(self._open_memory(), data[done:], address + done)
+            if count == 0:
+                raise ProcessGone(self.tid)  # what has died has no memory and takes nothing, without an error
+            done += count
 
     def _open_memory(self) -> int:
         if self._memory < 0:

@@ -255,9 +255,11 @@ def main() -> int:
     finally:
         if lab_cluster is not None:
             lab_cluster.down()
+    count = len(chosen)
     if not words or "nodes" in words:
         wrong += node_deaths()
-    print(f"{len(chosen)} cases and {len(NODE_DEATHS)} deaths of nodes, {wrong} wrong")
+        count += len(NODE_DEATHS)
+    print(f"{count} cases, {wrong} wrong")
     return 1 if wrong else 0
 
 

@@ -126,6 +126,18 @@ def test_a_shim_killed_on_the_way_home_is_a_death_that_is_reported(lab: FaultLab
         mover.join()
 
 
+@pytest.mark.parametrize("step", ["home-captured", "home-refilled"])
+def test_a_process_killed_on_its_way_home_is_dead_once(lab: FaultLab, step: str) -> None:
+    with Program(lab, step) as program:
+        assert program.move().result().returncode == 0
+        with lab.held(lab.home, step) as reached:
+            mover = program.move("home")
+            reached()
+            program.process.send_signal(signal.SIGKILL)
+        program.was_killed()
+        mover.join()
+
+
 def test_two_moves_of_one_process_at_once_are_one_move(lab: FaultLab) -> None:
     with Program(lab, "twice") as program:
         with lab.held(lab.home, "home-frozen") as reached:
