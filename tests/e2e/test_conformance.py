@@ -26,10 +26,10 @@ ROWS = [
 
 
 @pytest.fixture(scope="module")
-def rows(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Row]:
+def rows(whole_run_cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Row]:
     built: Path = tmp_path_factory.mktemp("conformance")
     build(built)
-    install(cluster.nodes[1], built)
+    install(whole_run_cluster.nodes[1], built)
     return {row.title: row for row in chosen(all_rows(built), [title for title, _ in ROWS])}
 
 
