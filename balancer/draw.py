@@ -8,7 +8,7 @@ never be used for anything secret.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 T = TypeVar("T")
 
@@ -17,12 +17,6 @@ _MASK = (1 << 64) - 1
 _GAMMA = 0x9E3779B97F4A7C15
 _MIX_1 = 0xBF58476D1CE4E5B9
 _MIX_2 = 0x94D049BB133111EB
-
-
-class Seeds(Protocol):
-    """Whatever can give random bits: `random.Random` and `Draw` both can."""
-
-    def getrandbits(self, k: int, /) -> int: ...
 
 
 class Draw:

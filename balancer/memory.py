@@ -11,11 +11,6 @@ RESERVE = 0.05  # the rest
 THRASH = 10.0
 
 
-def capacity_bytes(total_bytes: float) -> float:
-    """How much of the node may be filled before it thrashes."""
-    return USABLE * total_bytes
-
-
 def slowdown(used_bytes: float, total_bytes: float) -> float:
     """By how much every process of the node is slowed: 1, or THRASH once memory is short."""
     return THRASH if used_bytes > USABLE * total_bytes else 1.0

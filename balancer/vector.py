@@ -77,11 +77,6 @@ def stamp(incarnation: int, sequence: int) -> int:
     return (incarnation & 0xFFFFFFFF) << 32 | (sequence & 0xFFFFFFFF)
 
 
-def incarnation_of(entry: LoadEntry) -> int:
-    """The start of the node's daemon this entry comes from."""
-    return entry.stamp >> 32
-
-
 def _clip(value: float) -> float:
     return max(-_FLOAT32_MAX, min(_FLOAT32_MAX, value)) if math.isfinite(value) else value
 

@@ -112,17 +112,6 @@ def end(mid: str, timeout_s: float) -> bool:
     return all(group.remove(timeout_s) for group in groups)
 
 
-def remove_empty() -> None:
-    """Remove the cgroups of guests whose supervisor died without doing it; those in use stay."""
-    for parent in _parents():
-        for name in os.listdir(parent):
-            if name.startswith(_PREFIX):
-                try:
-                    os.rmdir(os.path.join(parent, name))
-                except OSError:
-                    continue
-
-
 def _parents() -> list[str]:
     """The supervisor's own cgroup in each hierarchy that can freeze, version 2 first."""
     own: dict[str, str] = {}

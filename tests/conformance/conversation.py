@@ -18,6 +18,7 @@ import re
 import select
 import time
 from pathlib import Path
+from subprocess import TimeoutExpired
 from typing import IO
 
 import msgspec
@@ -123,7 +124,7 @@ class Run:
                 passed = True
         try:
             status = process.wait(LINE_TIMEOUT_S)
-        except Exception:
+        except TimeoutExpired:
             raise Failed(self._told("it does not end")) from None
         if not passed:
             raise Failed(self._told(f"it ended with status {status} before its checks were done: {self._stderr()}"))
